@@ -1,0 +1,69 @@
+"""Recipes: strict keys and types, and an identity that only holds what decides the weights."""
+
+import pytest
+
+from trainer.config import as_dict, compose, compose_launch, from_dict, recipe_digest, stages
+
+STEPS = ["training.num_epochs=null", "training.num_steps=5"]
+
+
+def test_stage_composes_from_its_file_and_overrides():
+    recipe = compose("lbm", [*STEPS, "model=lbm_small", "optimizer.learning_rate=1.0e-4"])
+    assert recipe.training.num_steps == 5
+    assert recipe.model["input_size"] == [128, 128]
+    assert recipe.optimizer.learning_rate == 1.0e-4
+    assert recipe.stage == recipe.exp_name == "lbm"
+
+
+def test_published_recipe_is_the_default():
+    recipe = compose("lbm")
+    assert (recipe.training.num_epochs, recipe.training.batch_size, recipe.data.num_points) == (150, 4, 256)
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.weight_decay) == (5.0e-4, 1.0e-5)
+
+
+def test_recipe_survives_a_round_trip():
+    recipe = compose("lbm", STEPS)
+    assert from_dict(as_dict(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.num_stepz=3", "did you mean 'training.num_steps'"),
+        ("trainin.num_steps=3", "did you mean 'training.num_steps'"),
+        ("model.dimm=64", "did you mean 'model.dim'"),
+        ("model=lbm_smal", "lbm_small"),
+        ("training.num_steps=many", "expected int"),
+        ("training.precision=fp8", "fp32, bf16 or fp16"),
+        ("training.batch_size=0", "at least 1"),
+        ("optimizer.name=sgd", "known: adamw"),
+    ],
+)
+def test_a_mistake_is_named(override, message):
+    with pytest.raises(ValueError, match=message):
+        compose("lbm", [*STEPS, override])
+
+
+def test_unknown_stage_names_the_closest():
+    with pytest.raises(ValueError, match="did you mean 'lbm'"):
+        compose("lbn")
+
+
+def test_steps_and_epochs_exclude_each_other():
+    with pytest.raises(ValueError, match="exactly one of"):
+        compose("lbm", ["training.num_steps=5"])
+
+
+def test_identity_ignores_what_cannot_change_the_weights():
+    plain = recipe_digest(compose("lbm", STEPS))
+    for harmless in ("logging.log_every=1", "exp_name=again", "data.num_workers=3", "paths.run_root=elsewhere"):
+        assert recipe_digest(compose("lbm", [*STEPS, harmless])) == plain
+    for deciding in ("optimizer.learning_rate=1.0e-4", "model.dim=128", "data.num_points=8", "training.seed=1"):
+        assert recipe_digest(compose("lbm", [*STEPS, deciding])) != plain
+
+
+def test_every_stage_composes():
+    for stage in stages():
+        recipe, paths = compose_launch(stage)
+        assert recipe.stage == stage
+        assert paths.source_digest == ""

@@ -1,0 +1,256 @@
+"""What a training stage is: YAML at the edge (Hydra), frozen dataclasses inside.
+
+Imports no torch: Snakemake reads this module to draw the graph.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which clips are read and what a training sample is made of."""
+
+    dataset: str
+    """Name of a packed data set: its index is data/shards/<dataset>/index.json."""
+    num_frames: int = 24
+    """Length of the window that is cut from a clip."""
+    num_points: int = 256
+    """Tracks per sample, drawn among those visible in the window's first frame."""
+    random_query_share: float = 0.25
+    """Share of the points whose query is a random visible frame instead of the first one."""
+    num_workers: int = 0
+    """Loader processes per rank; 0 decodes in the training process. Never changes what is read."""
+    augment: bool = True
+    flip: bool = True
+    zoom_range: tuple[float, float] = (0.75, 1.25)
+    """Bounds of the uniform magnification of the crop; 1 keeps the clip's scale, below 1 pads with grey."""
+    jitter_probability: float = 0.25
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    eraser_probability: float = 0.5
+    """Probability for each frame after the first that rectangles are blanked (their points become invisible)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up from 1e-5 of the peak and a cosine to zero (LBM, train.md)."""
+
+    name: str = "adamw"
+    learning_rate: float = 5.0e-4
+    weight_decay: float = 1.0e-5
+    beta1: float = 0.9
+    beta2: float = 0.999
+    warmup_fraction: float = 0.01
+    max_gradient_norm: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The loop. Exactly one of num_steps and num_epochs is set."""
+
+    num_steps: int | None = None
+    num_epochs: int | None = None
+    batch_size: int = 4
+    """Clips per process and micro-batch."""
+    accumulation_steps: int = 1
+    precision: str = "fp32"
+    """fp32, bf16 (no scaler) or fp16 (with a gradient scaler). bf16 and fp16 need a GPU."""
+    seed: int = 42
+    save_every: int = 500
+    """Steps between two checkpoints."""
+    threads: int = 1
+    """CPU threads per process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """What is printed and written; never part of a run's identity."""
+
+    log_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the weights of a stage, apart from data, code and the number of processes."""
+
+    stage: str
+    exp_name: str
+    model: dict[str, Any]
+    """`name` (a key of trainer.models.TASKS) and overrides of that model's own config."""
+    data: DataConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    init_from: str | None = None
+    """Name of the stage whose weights this one starts from (an edge of the graph)."""
+
+    def __post_init__(self) -> None:
+        if (self.training.num_steps is None) == (self.training.num_epochs is None):
+            raise ValueError(f"stage {self.stage}: set exactly one of training.num_steps and training.num_epochs")
+        if self.training.precision not in ("fp32", "bf16", "fp16"):
+            raise ValueError(
+                f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"
+            )
+        if self.optimizer.name != "adamw":
+            raise ValueError(f"stage {self.stage}: optimizer.name={self.optimizer.name}; known: adamw")
+        for name, value in (
+            ("training.batch_size", self.training.batch_size),
+            ("training.accumulation_steps", self.training.accumulation_steps),
+            ("training.save_every", self.training.save_every),
+            ("training.threads", self.training.threads),
+            ("logging.log_every", self.logging.log_every),
+            ("data.num_frames", self.data.num_frames),
+            ("data.num_points", self.data.num_points),
+        ):
+            if value < 1:
+                raise ValueError(f"stage {self.stage}: {name}={value} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where a launch reads and writes; never part of a run's identity."""
+
+    shards_root: str = "data/shards"
+    run_root: str = "runs"
+    output_dir: str | None = None
+    """Finished files go here; default results/<exp_name>."""
+    init_weights: str | None = None
+    """The file behind init_from; default results/<init_from>/weights.safetensors."""
+    source_digest: str = ""
+    """Digest of the code as the graph sees it: code that changed never resumes an older run."""
+
+
+def stages() -> list[str]:
+    """The names of all stages: the files of config/stage."""
+    return sorted(path.stem for path in (CONFIG_DIRECTORY / "stage").glob("*.yaml"))
+
+
+def suggestion(word: str, known: typing.Iterable[str]) -> str:
+    """'did you mean ...?' for the closest known word, or the list of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def _convert(value: Any, wanted: Any, where: str) -> Any:
+    """Check one YAML value against a dataclass field's type; ints pass for floats, nothing else is coerced."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted is Any:
+        return value
+    if dataclasses.is_dataclass(wanted):
+        return build(wanted, value, where)
+    if origin is types.UnionType:
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(arguments):
+            raise ValueError(f"{where}={value!r}: expected {len(arguments)} values")
+        return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, arguments, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}={value!r}: expected a mapping")
+        return value
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        hint = " (write 1.0e-4, not 1e-4: YAML 1.1 reads the latter as text)" if wanted is float else ""
+        raise ValueError(f"{where}={value!r}: expected {wanted.__name__}, got {type(value).__name__}{hint}")
+    return value
+
+
+def build(kind: type, values: Any, where: str = "") -> Any:
+    """Make the frozen dataclass `kind` from a mapping; an unknown key is an error with a suggestion."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where or kind.__name__}: expected a mapping, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    prefix = f"{where}." if where else ""
+    for key in values:
+        if key not in hints:
+            raise ValueError(f"unknown key '{prefix}{key}', {suggestion(key, hints)}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"missing key '{prefix}{missing[0]}'")
+    return kind(**{key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()})
+
+
+def compose_launch(stage: str, overrides: typing.Sequence[str] = ()) -> tuple[Recipe, Paths]:
+    """Compose config/launch.yaml, config/stage/<stage>.yaml and Hydra overrides (`training.num_steps=100`).
+
+    Raises ValueError for a stage or key that does not exist, with the closest known name.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if stage not in stages():
+        raise ValueError(f"there is no stage '{stage}' (config/stage/{stage}.yaml), {suggestion(stage, stages())}")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
+            composed = hydra_compose("launch", overrides=[f"stage={stage}", *overrides])
+            values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"stage {stage}: {_explain(stage, str(error))}") from None
+    paths = build(Paths, values.pop("paths"), "paths")
+    values["stage"] = stage
+    values["exp_name"] = values.get("exp_name") or stage
+    return build(Recipe, values), paths
+
+
+def _explain(stage: str, message: str) -> str:
+    """One line of Hydra's message, with a suggestion where it names a key that does not exist."""
+    message = " ".join(message.split()).split(" Config search path")[0]
+    if "Could not override '" in message:
+        key = message.split("Could not override '")[1].split("'")[0]
+        recipe, _ = compose_launch(stage)
+        return f"unknown key '{key}', {suggestion(key, flat_keys(as_dict(recipe)))}"
+    return message
+
+
+def flat_keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all leaves of nested mappings."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def compose(stage: str, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """The recipe of a stage, as Snakemake needs it to draw edges and to know what a change made stale."""
+    return compose_launch(stage, overrides)[0]
+
+
+def as_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON-able mappings and lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """The inverse of `as_dict`; raises ValueError for unknown or missing keys."""
+    return build(Recipe, values)
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """sha256 over what decides the weights: the recipe without `logging`, `exp_name` and the loader's processes."""
+    values = as_dict(recipe)
+    values.pop("logging"), values.pop("exp_name"), values["data"].pop("num_workers")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

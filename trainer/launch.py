@@ -1,0 +1,151 @@
+"""Train one stage: `torchrun --nproc_per_node=2 -m trainer.launch stage=lbm training.num_steps=100`."""
+
+import argparse
+import os
+import sys
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shards import ClipStore
+from trainer.batch import make_loader
+from trainer.checkpoint import load_into, load_weights, save_weights
+from trainer.config import Recipe, compose_launch, stages
+from trainer.distributed import Process, barrier, process_group
+from trainer.loop import State, restore, train
+from trainer.models import TASKS
+from trainer.optim import make_optimizer
+from trainer.run import Run, describe_run, open_run, recipe_text, write_atomically
+
+
+class Objective(nn.Module):
+    """A model and its task's losses as one module whose forward DDP can wrap."""
+
+    def __init__(self, model: nn.Module, task):
+        super().__init__()
+        self.model, self.task = model, task
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Scalar losses by name, already weighted."""
+        return self.task.losses(self.model, batch)
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="trainer.launch",
+        description="Train one stage. Resumes by itself: the same command goes on where it was interrupted.",
+        epilog="Start one process per GPU with `torchrun --nproc_per_node=N -m trainer.launch stage=...`.",
+    )
+    parser.add_argument("--print", action="store_true", dest="only_print", help="print the composed recipe and stop")
+    parser.add_argument(
+        "overrides",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help=f"stage=NAME ({', '.join(stages())}) and Hydra overrides: model=lbm_small training.num_steps=100 "
+        "optimizer.learning_rate=1.0e-4 data.dataset=NAME paths.run_root=runs paths.output_dir=results/NAME",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
+    options = parse_arguments(arguments)
+    try:
+        names = [o.removeprefix("stage=") for o in options.overrides if o.startswith("stage=")]
+        if len(names) != 1:
+            raise ValueError(f"say which stage: stage={' or stage='.join(stages())}")
+        overrides = [o for o in options.overrides if not o.startswith("stage=")]
+        recipe, paths = compose_launch(names[0], overrides)
+        if options.only_print:
+            print(recipe_text(recipe), end="")
+            return 0
+        with process_group(recipe.training.threads) as process:
+            run = describe_run(recipe, paths, process.world_size)
+            run_stage(recipe, run, process)
+    except (ValueError, FloatingPointError, OSError) as error:
+        rank = int(os.environ.get("RANK", 0))
+        print(f"error: {error}" if rank == 0 else f"error (rank {rank}): {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
+    """Train (or finish, or find finished) one stage and write its weights to the run's output folder."""
+    lock = open_run(run, recipe) if process.is_main else None
+    barrier()
+    task = TASKS.get(recipe.model.get("name"))
+    if task is None:
+        raise ValueError(f"model.name={recipe.model.get('name')!r} is unknown; known: {', '.join(TASKS)}")
+    if recipe.training.precision != "fp32" and process.device.type == "cpu":
+        raise ValueError(f"training.precision={recipe.training.precision} needs a GPU; use training.precision=fp32")
+    torch.manual_seed(recipe.training.seed)
+    model = task.build(recipe.model)
+    if run.init_weights:
+        load_into(model, load_weights(run.init_weights)[0], run.init_weights)
+    if process.is_main and not run.untrained.exists():
+        save_weights(run.untrained, model, recipe)
+    model.to(process.device)
+    state = State(
+        model=model,
+        objective=Objective(model, task),
+        optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
+        scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
+        step=0,
+        num_steps=count_steps(recipe, run, process),
+    )
+    restore(run, state)
+    announce(recipe, run, process, state)
+    if process.world_size > 1:
+        devices = [process.local_rank] if process.device.type == "cuda" else None
+        state.objective = DistributedDataParallel(state.objective, device_ids=devices)
+    if state.step < state.num_steps:
+        loader = make_loader(
+            recipe,
+            run.index,
+            start=state.step,
+            num_steps=state.num_steps,
+            rank=process.rank,
+            world_size=process.world_size,
+        )
+        train(recipe, run, process, state, loader)
+    if process.is_main:
+        finish(recipe, run, model)
+    barrier()
+    if lock:
+        lock.close()
+
+
+def count_steps(recipe: Recipe, run: Run, process: Process) -> int:
+    """Optimiser steps of the whole training; an epoch is the whole global batches that the clips fill."""
+    training = recipe.training
+    if training.num_steps is not None:
+        return training.num_steps
+    global_batch = training.batch_size * training.accumulation_steps * process.world_size
+    num_clips = len(ClipStore(run.index))
+    if num_clips < global_batch:
+        raise ValueError(f"{run.index}: {num_clips} clips do not fill one global batch of {global_batch}")
+    return training.num_epochs * (num_clips // global_batch)
+
+
+def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
+    """Say what is about to happen."""
+    if process.is_main:
+        begin = f"resuming at step {state.step} of" if state.step else "training"
+        where = f"{process.world_size} x {process.device.type}"
+        print(
+            f"{recipe.exp_name}: {begin} {state.num_steps} steps on {where}, run folder {run.folder}", file=sys.stderr
+        )
+
+
+def finish(recipe: Recipe, run: Run, model: nn.Module) -> None:
+    """Write the finished files and say where they are."""
+    save_weights(run.output / "weights.safetensors", model, recipe)
+    write_atomically(run.output / "untrained.safetensors", run.untrained.read_bytes())
+    write_atomically(run.output / "metrics.jsonl", run.metrics.read_bytes())
+    write_atomically(run.output / "recipe.yaml", recipe_text(recipe).encode())
+    print(f"{recipe.exp_name}: weights in {run.output}/weights.safetensors, curves in {run.output}/metrics.jsonl")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+"""What a training tells: metrics.jsonl for machines, a bar in a terminal, plain lines in a log."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from trainer.config import Recipe
+from trainer.distributed import Process
+
+
+class Progress:
+    """Writes one JSON object a logged step and shows loss, clips/s and time left; silent on ranks above 0."""
+
+    def __init__(self, metrics: Path, recipe: Recipe, *, start: int, num_steps: int, process: Process):
+        self.is_main, self.num_steps, self.start = process.is_main, num_steps, start
+        training = recipe.training
+        self.clips_per_step = training.batch_size * training.accumulation_steps * process.world_size
+        self.began = self.last = time.monotonic()
+        self.last_step, self.label = start, recipe.exp_name
+        if not self.is_main:
+            return
+        self.elapsed = forget_rows_after(metrics, start)
+        self.file = metrics.open("a")
+        self.bar = tqdm(total=num_steps, initial=start, unit="step", disable=not sys.stderr.isatty(), desc=self.label)
+
+    def log(self, step: int, row: dict[str, float], learning_rate: float) -> None:
+        """Record the values of `step` (the number of steps done)."""
+        if not self.is_main:
+            return
+        now = time.monotonic()
+        speed = (step - self.last_step) * self.clips_per_step / max(now - self.last, 1e-9)
+        self.last, self.last_step = now, step
+        loss = sum(value for name, value in row.items() if name != "grad_norm")
+        record = {
+            "step": step,
+            "loss": loss,
+            **row,
+            "learning_rate": learning_rate,
+            "clips_per_second": round(speed, 3),
+            "seconds": round(self.elapsed + now - self.began, 3),
+        }
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+        left = (self.num_steps - step) * (now - self.began) / max(step - self.start, 1)
+        if self.bar.disable:
+            text = f"step {step}/{self.num_steps}  loss {loss:.3f}  {speed:.2f} clips/s  {_clock(left)} left"
+            print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+        else:
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.2f} clips/s")
+
+    def close(self) -> None:
+        """Close the metrics file and the bar."""
+        if self.is_main:
+            self.bar.close()
+            self.file.close()
+
+
+def forget_rows_after(metrics: Path, step: int) -> float:
+    """Drop rows of steps that a resumed run repeats (and a last line cut short); returns the seconds spent so far."""
+    if not metrics.exists():
+        return 0.0
+    kept, seconds = [], 0.0
+    for line in metrics.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if row["step"] <= step:
+            kept.append(line)
+            seconds = row["seconds"]
+    temporary = metrics.with_name(f".{metrics.name}.{os.getpid()}.tmp")
+    temporary.write_text("".join(line + "\n" for line in kept))
+    temporary.replace(metrics)
+    return seconds
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,109 @@
+"""The private folder of one training, addressed by what it is made of: runs/<exp_name>/<identity>/.
+
+A changed recipe, data set, initial weight file or code gives another identity and so another folder:
+nothing ever resumes from a checkpoint of something else.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from trainer.config import Paths, Recipe, as_dict, recipe_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training's folder and what it reads and writes."""
+
+    identity: str
+    folder: Path
+    index: Path
+    output: Path
+    init_weights: Path | None
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def untrained(self) -> Path:
+        return self.folder / "untrained.safetensors"
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
+    """Find the inputs of a training and derive its folder; raises ValueError for what is missing."""
+    index = Path(paths.shards_root) / recipe.data.dataset / "index.json"
+    if not index.is_file():
+        raise ValueError(f"{index}: data set '{recipe.data.dataset}' is not packed; run `snakemake data` first")
+    init_weights = None
+    if recipe.init_from or paths.init_weights:
+        init_weights = Path(paths.init_weights or f"results/{recipe.init_from}/weights.safetensors")
+        if not init_weights.is_file():
+            raise ValueError(f"{init_weights}: the weights to start from are missing; train '{recipe.init_from}' first")
+    parts: dict[str, Any] = {
+        "recipe": recipe_digest(recipe),
+        "index": sha256_of(index),
+        "init_weights": sha256_of(init_weights) if init_weights else None,
+        "source": paths.source_digest,
+        "world_size": world_size,
+    }
+    identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return Run(
+        identity=identity,
+        folder=Path(paths.run_root) / recipe.exp_name / identity[:12],
+        index=index,
+        output=Path(paths.output_dir or f"results/{recipe.exp_name}"),
+        init_weights=init_weights,
+    )
+
+
+def open_run(run: Run, recipe: Recipe) -> IO[str]:
+    """Make the folder, write the recipe, and lock it; waits while another process trains here.
+
+    The lock is held as long as the returned file is open, and falls with the process, also after `kill -9`.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = (run.folder / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{run.folder}: another process trains in this run; waiting for it to end", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    write_atomically(run.folder / "recipe.yaml", recipe_text(recipe).encode())
+    return lock
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The composed recipe as YAML with sorted keys: equal recipes have equal bytes."""
+    import yaml
+
+    return yaml.safe_dump(as_dict(recipe), sort_keys=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name in the same folder, flush it to disk, and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
