@@ -1,0 +1,21 @@
+"""The models that can be trained: an explicit table."""
+
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from trainer.config import suggestion
+from trainer.models.lbm import task as lbm
+
+TASKS: dict[str, ModuleType] = {"lbm": lbm}
+
+
+def build(name: str, **overrides: Any) -> nn.Module:
+    """A model in its published configuration, changed by `overrides` (`build("lbm", dropout=0.0)`).
+
+    Raises ValueError for an unknown name or key, with the closest known one.
+    """
+    if name not in TASKS:
+        raise ValueError(f"there is no model '{name}', {suggestion(name, TASKS)}")
+    return TASKS[name].build(overrides)

@@ -1,0 +1,1 @@
+"""LBM, the lattice Boltzmann point tracker (NeurIPS 2025), written from its specification."""

@@ -1,0 +1,122 @@
+"""One layer of LBM: predict from memory, find candidate cells, look around them, update the query.
+
+Legend: B batch, N points, C channels, P cells of the finest level, K candidates, S tokens of all levels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainer.models.lbm.blocks import add_block, run_block
+from trainer.models.lbm.config import STRIDE, LbmConfig
+from trainer.models.lbm.deformable import DeformableAttention
+from trainer.models.lbm.memory import Memory, MemoryAttention, interpolate_time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyramid:
+    """One frame: tokens (B, S, C) of all levels, and unit features (B, levels, C, P) of each level at the finest."""
+
+    tokens: torch.Tensor
+    unit_maps: torch.Tensor
+
+
+def make_pyramid(features: torch.Tensor, config: LbmConfig) -> Pyramid:
+    """Average-pool a frame's features (B, C, h, w) to all levels."""
+    levels = [features] + [F.avg_pool2d(features, 2**level) for level in range(1, config.num_levels)]
+    tokens = torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2)
+    unit = [F.normalize(level.float(), dim=1) for level in levels]
+    unit = [unit[0]] + [
+        F.interpolate(level, features.shape[-2:], mode="bilinear", align_corners=False) for level in unit[1:]
+    ]
+    return Pyramid(tokens=tokens, unit_maps=torch.stack(unit, 1).flatten(3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOutput:
+    """query (B, N, C); correlation (B, N, P); reference (B, N, K, 2) pixels; reference_rho (B, N, K) logits."""
+
+    query: torch.Tensor
+    correlation: torch.Tensor
+    reference: torch.Tensor
+    reference_rho: torch.Tensor
+
+
+class Layer(nn.Module):
+    """Predict (collision and streaming memory), re-reference, update."""
+
+    def __init__(self, config: LbmConfig, num_candidates: int):
+        super().__init__()
+        self.config, self.num_candidates, self.dropout = config, num_candidates, config.dropout
+        dim, heads, dropout = config.dim, config.num_heads, config.dropout
+        for kind in ("collision", "stream"):
+            embedding = nn.Parameter(torch.empty(1, config.memory_size + 1, dim))
+            nn.init.trunc_normal_(embedding, std=0.02)
+            self.register_parameter(f"{kind}_time_emb", embedding)
+            self.add_module(f"{kind}_attention", MemoryAttention(dim, heads, dropout))
+            add_block(self, kind, dim, dropout)
+        self.corr_conv = nn.Conv2d(config.num_levels, 1, 1)
+        self.lattice_attention = DeformableAttention(dim, heads, config.level_sizes, config.num_neighbours, dropout)
+        add_block(self, "lattice", dim, dropout)
+        self.lattice_update = MemoryAttention(dim, heads, dropout)
+        add_block(self, "lattice_update", dim, dropout)
+        self.reference_rho = nn.Linear(dim, 1)
+
+    def forward(self, query: torch.Tensor, pyramid: Pyramid, memory: Memory, layer: int) -> LayerOutput:
+        query = self.predict(query, memory, layer)
+        correlation = self.correlate(query, pyramid)
+        best = correlation.detach().topk(self.num_candidates, -1).indices  # (B, N, K)
+        width = self.config.map_size[1]
+        reference = torch.stack([best % width, best // width], -1).float() * STRIDE + STRIDE / 2
+        candidates = self.look_around(query, reference, pyramid)  # (B, N, K, C)
+        attended = self.lattice_update(query, self.lattice_update.project(candidates), None, None)
+        return LayerOutput(
+            query=run_block(self, "lattice_update", query, attended),
+            correlation=correlation,
+            reference=reference,
+            reference_rho=self.reference_rho(candidates)[..., 0],
+        )
+
+    def predict(self, query: torch.Tensor, memory: Memory, layer: int) -> torch.Tensor:
+        """Read both memories, (B, N, C) -> (B, N, C); a point that may read no slot passes through unchanged."""
+        if not memory.ignored:
+            return query
+        ignored = torch.stack(memory.ignored, -1)  # (B, N, M)
+        if self.training and self.config.random_memory_mask_drop > 0:
+            ignored = ignored | (torch.rand(ignored.shape, device=query.device) < self.config.random_memory_mask_drop)
+        predicted = query
+        for kind in ("collision", "stream"):
+            time = interpolate_time(getattr(self, f"{kind}_time_emb"), memory.size)[0]  # (size + 1, C)
+            predicted = predicted + time[-1]
+            filled = time[-1 - ignored.shape[-1] : -1]
+            slots = memory.slots(kind, layer)
+            attended = getattr(self, f"{kind}_attention")(predicted, slots, filled, ignored)
+            predicted = run_block(self, kind, predicted, attended)
+        return torch.where(ignored.all(-1, keepdim=True), query, predicted)
+
+    def correlate(self, query: torch.Tensor, pyramid: Pyramid) -> torch.Tensor:
+        """Cosine similarity of query (B, N, C) with every cell, all levels fused; (B, N, P), in fp32.
+
+        Upsampling and the 1x1 convolution over levels are linear, so they are applied to the maps instead of to one
+        correlation map a point: q . [(1 + w1) f1 + sum_l w_l up(f_l)] + b.
+        """
+        weight = self.corr_conv.weight.float().flatten()  # (levels,)
+        weight = weight + F.one_hot(torch.zeros((), dtype=torch.long, device=weight.device), len(weight))
+        with torch.autocast(query.device.type, enabled=False):
+            combined = (weight[:, None, None] * pyramid.unit_maps).sum(1)
+            return F.normalize(query.float(), dim=-1) @ combined + self.corr_conv.bias.float()
+
+    def look_around(self, query: torch.Tensor, reference: torch.Tensor, pyramid: Pyramid) -> torch.Tensor:
+        """Sample the frame around each candidate (B, N, K, 2) pixels; one feature a candidate, (B, N, K, C)."""
+        N, K = reference.shape[1:3]
+        repeated = query[:, :, None].expand(-1, -1, K, -1).flatten(1, 2)  # (B, N*K, C)
+        attended = self.lattice_attention(repeated, to_unit(reference, self.config).flatten(1, 2), pyramid.tokens)
+        return run_block(self, "lattice", repeated, attended).unflatten(1, (N, K))
+
+
+def to_unit(points: torch.Tensor, config: LbmConfig) -> torch.Tensor:
+    """Pixels (..., 2) of the input to [0, 1], clamped to the frame."""
+    height, width = config.input_size
+    return (points / points.new_tensor([width, height])).clamp(0, 1)

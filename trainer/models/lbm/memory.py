@@ -1,0 +1,92 @@
+"""What a point remembers of earlier frames, and the attention that reads it.
+
+Legend: B batch, N points, C channels, M filled memory slots (oldest first).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Projected = tuple[torch.Tensor, torch.Tensor]
+"""Key and value projections (B, N, C) of one memory entry, without bias and time embedding."""
+
+
+@dataclass
+class Memory:
+    """The last frames of all points. A slot that no frame has filled yet does not exist, so nothing masks it.
+
+    `collision[l]` and `stream[l]` hold layer l's projected entries; `ignored` says where a slot must not be read.
+    """
+
+    size: int
+    num_layers: int
+    collision: list[list[Projected]] = field(default_factory=list)
+    stream: list[list[Projected]] = field(default_factory=list)
+    ignored: list[torch.Tensor] = field(default_factory=list)
+
+    def push(self, collision: list[Projected], stream: list[Projected], ignored: torch.Tensor) -> None:
+        """Append one frame: entries projected for each layer, ignored (B, N) bool; the oldest frame falls out."""
+        for entries, new in ((self.collision, collision), (self.stream, stream), (self.ignored, ignored)):
+            entries.append(new)
+            del entries[: -self.size]
+
+    def slots(self, kind: str, layer: int) -> Projected:
+        """Keys and values (B, N, M, C) of one layer."""
+        entries = [frame[layer] for frame in getattr(self, kind)]
+        return torch.stack([key for key, _ in entries], 2), torch.stack([value for _, value in entries], 2)
+
+
+def interpolate_time(embedding: torch.Tensor, size: int) -> torch.Tensor:
+    """Stretch the past slots of a time embedding (1, M + 1, C) linearly to `size`; the last slot ('now') stays."""
+    past, now = embedding[:, :-1], embedding[:, -1:]
+    if past.shape[1] != size:
+        past = F.interpolate(past.transpose(1, 2), size, mode="linear", align_corners=True).transpose(1, 2)
+    return torch.cat([past, now], 1)
+
+
+class MemoryAttention(nn.Module):
+    """Multi-head attention from one token a point to that point's memory; parameters as nn.MultiheadAttention.
+
+    Keys are W_k (entry + time) + b and values W_v entry + b, so an entry is projected once, when it is stored.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, entry: torch.Tensor) -> Projected:
+        """Project a memory entry (B, N, C) to its key and value."""
+        _, key, value = self.in_proj_weight.chunk(3)
+        return F.linear(entry, key), F.linear(entry, value)
+
+    def forward(
+        self, query: torch.Tensor, slots: Projected, time: torch.Tensor | None, ignored: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attend from query (B, N, C) to slots (B, N, M, C) with time (M, C) added to the keys' entries.
+
+        `ignored` (B, N, M): slots that must not be read. A point that must not read any gets a finite value, which the
+        caller discards.
+        """
+        B, N, C = query.shape
+        heads = self.num_heads
+        weight, key_weight, _ = self.in_proj_weight.chunk(3)
+        bias, key_bias, value_bias = self.in_proj_bias.chunk(3)
+        keys, values = slots
+        keys = keys + (key_bias if time is None else F.linear(time, key_weight, key_bias))
+        query = F.linear(query, weight, bias).view(B, N, heads, C // heads)
+        keys, values = (x.unflatten(-1, (heads, -1)) for x in (keys, values + value_bias))  # (B, N, M, heads, C/heads)
+        scores = torch.einsum("bnhc,bnmhc->bnhm", query, keys) / math.sqrt(C // heads)
+        if ignored is not None:
+            readable = ~(ignored & ~ignored.all(-1, keepdim=True))  # a fully ignored row stays finite
+            scores = scores.masked_fill(~readable[:, :, None], -torch.inf)
+        shares = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        attended = torch.einsum("bnhm,bnmhc->bnhc", shares, values).reshape(B, N, C)
+        return self.out_proj(attended)
