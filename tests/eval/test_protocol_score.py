@@ -1,0 +1,151 @@
+"""The protocol at 256x256, baselines and scores, on a benchmark whose numbers are known."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval.baselines import predict_baseline
+from eval.predictions import VideoPrediction, read_predictions, write_predictions
+from eval.protocol import Truth, resize_frames, scale_points
+from eval.score import read_score, score_predictions, write_score
+
+
+def perfect_videos(truth, mode):
+    for name in truth.names:
+        video = truth.video(name, mode)
+        tracks = video.target_points.astype(np.float32)
+        yield VideoPrediction(name=name, query_points=video.query_points, tracks=tracks, occluded=video.occluded)
+
+
+def write_perfect(truth_path, out_path, mode="first", **changes):
+    truth = Truth(truth_path)
+    fields = {"tracker": "perfect", "query_mode": mode, "truth_sha256": truth.sha256}
+    videos = changes.pop("videos", None) or list(perfect_videos(truth, mode))
+    return write_predictions(out_path, videos=videos, **(fields | changes))
+
+
+def test_queries_and_truth_are_in_pixels_at_256(truth_path):
+    truth = Truth(truth_path)
+    assert (truth.dataset, truth.names) == ("toy", ("still", "drift"))
+    video = truth.video("drift", "first")
+    assert video.num_frames == 10
+    np.testing.assert_array_equal(video.query_points[:, 0], [0, 0, 2])  # the third is hidden at first
+    x, y = 256 / 80 * (40.25 + 2 * 1.1), 256 / 40 * 30
+    np.testing.assert_allclose(video.query_points[2], [2, y, x], atol=1e-4)
+    np.testing.assert_allclose(video.target_points[2, 2], [x, y], atol=1e-4)
+    assert video.query_points.dtype == video.target_points.dtype == np.float64
+    assert len(truth.video("drift", "strided").query_points) == 5  # 2 at frame 0, 3 at frame 5
+
+
+def test_corners_scale_to_corners():
+    corners = np.array([[0, 0], [80, 40], [0.5, 0.5]])
+    np.testing.assert_allclose(scale_points(corners, (40, 80), (256, 256)), [[0, 0], [256, 256], [256 / 160, 256 / 80]])
+
+
+def test_frames_are_resized_as_the_official_evaluation_does(truth_path):
+    truth = Truth(truth_path)
+    frames = truth.frames("still")
+    assert frames.shape == (10, 256, 256, 3) and frames.dtype == np.uint8
+    source = Image.fromarray(truth.clip("still").video[3])
+    np.testing.assert_array_equal(frames[3], np.asarray(source.resize((256, 256), Image.Resampling.LANCZOS)))
+    np.testing.assert_array_equal(resize_frames(frames, (256, 256)), frames)
+
+
+def test_static_points_score_what_they_must(truth_path, tmp_path):
+    predictions = predict_baseline("static", truth_path, "first", tmp_path / "p.npz")
+    score = score_predictions(predictions, truth_path)
+    assert score["videos"]["still"]["average_pts_within_thresh"] == 1.0
+    # Errors are 3.52 px a frame: below 4, 8, 16 px for the first 1, 2, 4 frames after the query. Two points have 9
+    # scored frames, all visible; the third has 7 after frame 2, of which the fourth is hidden.
+    drift = score["videos"]["drift"]
+    within = {1: 0, 2: 0, 4: 3, 8: 6, 16: 11}
+    for threshold, count in within.items():
+        assert drift[f"pts_within_{threshold}"] == pytest.approx(count / 24), threshold
+    assert drift["occlusion_accuracy"] == pytest.approx(24 / 25)
+    mean = (1 + sum(within.values()) / 5 / 24) / 2
+    assert score["mean"]["average_pts_within_thresh"] == pytest.approx(mean)
+    assert (score["num_videos"], score["num_queries"], score["undefined"]) == (2, 7, {})
+    assert score["videos"]["drift"]["num_queries"] == 3
+
+
+@pytest.mark.parametrize("mode", ["first", "strided"])
+def test_the_truth_itself_scores_one(truth_path, tmp_path, mode):
+    score = score_predictions(write_perfect(truth_path, tmp_path / "p.npz", mode), truth_path)
+    assert set(score["mean"].values()) == {1.0}
+    assert score["query_mode"] == mode
+    path = write_score(score, tmp_path / "s.json")
+    assert read_score(path) == score == json.loads(path.read_text())
+
+
+def test_a_video_with_nothing_to_score_is_counted_not_averaged(truth_path, tmp_path, monkeypatch):
+    path = write_perfect(truth_path, tmp_path / "p.npz")
+    original = Truth.video
+
+    def video_hidden_after_the_query(self, name, mode):
+        video = original(self, name, mode)
+        if name == "still":
+            video.occluded[:, 1:] = True
+        return video
+
+    monkeypatch.setattr(Truth, "video", video_hidden_after_the_query)
+    score = score_predictions(path, truth_path)
+    assert score["videos"]["still"]["pts_within_4"] is None
+    assert score["undefined"]["average_pts_within_thresh"] == 1
+    assert score["mean"]["pts_within_4"] == 1.0
+    assert "NaN" not in write_score(score, tmp_path / "s.json").read_text()
+
+
+def test_predictions_for_another_truth_are_refused(truth_path, other_truth_path, tmp_path):
+    path = write_perfect(other_truth_path, tmp_path / "p.npz")
+    with pytest.raises(ValueError, match=r"p\.npz: made against another truth.*predict again with --truth"):
+        score_predictions(path, truth_path)
+
+
+def test_missing_and_unknown_videos_are_refused(truth_path, tmp_path):
+    videos = list(perfect_videos(Truth(truth_path), "first"))
+    renamed = VideoPrediction(
+        name="moon", query_points=videos[0].query_points, tracks=videos[0].tracks, occluded=videos[0].occluded
+    )
+    path = write_perfect(truth_path, tmp_path / "p.npz", videos=[videos[1], renamed])
+    with pytest.raises(ValueError, match="lacks 1 videos, such as 'still' and has 1 unknown videos, such as 'moon'"):
+        score_predictions(path, truth_path)
+
+
+def test_other_queries_are_refused(truth_path, tmp_path):
+    as_strided = list(perfect_videos(Truth(truth_path), "strided"))
+    path = write_perfect(truth_path, tmp_path / "p.npz", videos=as_strided)
+    with pytest.raises(ValueError, match=r"still: answers 8 queries that are not the 4 of mode 'first'"):
+        score_predictions(path, truth_path)
+    moved = [
+        VideoPrediction(name=v.name, query_points=v.query_points + 0.5, tracks=v.tracks, occluded=v.occluded)
+        for v in perfect_videos(Truth(truth_path), "first")
+    ]
+    path = write_perfect(truth_path, tmp_path / "p.npz", videos=moved)
+    with pytest.raises(ValueError, match="queries that are not"):
+        score_predictions(path, truth_path)
+
+
+def test_another_number_of_frames_is_refused(truth_path, tmp_path):
+    short = [
+        VideoPrediction(name=v.name, query_points=v.query_points, tracks=v.tracks[:, :9], occluded=v.occluded[:, :9])
+        for v in perfect_videos(Truth(truth_path), "first")
+    ]
+    path = write_perfect(truth_path, tmp_path / "p.npz", videos=short)
+    with pytest.raises(ValueError, match="9 frames predicted, the video has 10"):
+        score_predictions(path, truth_path)
+
+
+def test_an_unknown_video_or_baseline_is_refused(truth_path, tmp_path):
+    with pytest.raises(ValueError, match=r"no video 'moon'.*shards ls"):
+        Truth(truth_path).video("moon", "first")
+    with pytest.raises(ValueError, match="unknown baseline 'flow'; choose one of static"):
+        predict_baseline("flow", truth_path, "first", tmp_path / "p.npz")
+
+
+def test_baselines_are_reproducible_and_visible_everywhere(truth_path, tmp_path):
+    first = predict_baseline("static", truth_path, "strided", tmp_path / "a.npz")
+    second = predict_baseline("static", truth_path, "strided", tmp_path / "b.npz")
+    assert first.read_bytes() == second.read_bytes()
+    assert not read_predictions(first).video("drift").occluded.any()

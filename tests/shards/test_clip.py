@@ -1,0 +1,29 @@
+"""The contract refuses everything else, and says what is wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_clip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": "a.b"}, "clip key 'a.b'"),
+        ({"video": np.zeros((6, 32, 32, 3), np.float32)}, "video is 4-d float32, expected a 4-d array of uint8"),
+        ({"video": np.zeros((5, 32, 32, 3), np.uint8)}, r"tracks has shape \(6, 12, 2\), expected \(5, N, 2\)"),
+        ({"video": np.zeros((6, 32, 32, 4), np.uint8)}, "video has shape"),
+        ({"tracks": np.full((6, 12, 2), np.nan, np.float32)}, r"tracks is NaN or infinite at .* \[0, 0, 0\]"),
+        ({"visible": np.zeros((6, 11), bool)}, r"visible has shape \(6, 11\)"),
+        ({"visible": np.zeros((6, 12), int)}, "visible is 2-d int64"),
+        ({"depth_m": np.full((6, 32, 32), -1, np.float32)}, "depth_m holds values that are negative"),
+        ({"depth_m": np.ones((6, 32, 31), np.float32)}, "depth_m has shape"),
+        ({"metadata": {"x": float("nan")}}, "metadata cannot be written as JSON"),
+        ({"metadata": {"x": object()}}, "metadata cannot be written as JSON"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(make_clip(), **change)
