@@ -1,0 +1,152 @@
+"""Commands of the evaluation: `python -m eval COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.tapvid import QUERY_MODES
+
+DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
+
+  baseline   truth               -> predictions.npz of a tracker that needs no training
+  score      predictions + truth -> score json (delta_avg, AJ, OA, by video and mean)
+  table      score jsons         -> table.md and table.csv
+  curves     metrics.jsonl       -> curves.png
+  draw       truth + predictions -> one clip with its tracks drawn on it, .webp
+  report     all of these        -> one HTML that opens offline
+
+A truth is an index.json of shards (python -m shards index)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a mistake of the user is one line on stderr and exit code 2."""
+    options = _build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"error: {told}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    score = _add_command(commands, "score", _score, "score a predictions.npz against the truth it was made for")
+    score.add_argument("--predictions", type=Path, required=True, help="predictions.npz of one tracker")
+    score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    score.add_argument("--out", type=Path, required=True, help="score json to write")
+
+    baseline = _add_command(commands, "baseline", _baseline, "predict with a tracker that needs no training")
+    baseline.add_argument("--tracker", default="static", help="static: points stay at their query (default)")
+    baseline.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    baseline.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
+    baseline.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
+
+    table = _add_command(commands, "table", _table, "put score jsons into one table a benchmark and query mode")
+    table.add_argument("scores", type=Path, nargs="+", metavar="SCORE.json")
+    table.add_argument("--out", type=Path, required=True, help="table.md to write; table.csv is written beside it")
+
+    curves = _add_command(commands, "curves", _curves, "draw losses, learning rate and speed of trainings")
+    curves.add_argument("metrics", type=Path, nargs="+", metavar="metrics.jsonl")
+    curves.add_argument("--out", type=Path, required=True, help="png to write")
+
+    draw = _add_command(commands, "draw", _draw, "draw the true and the predicted tracks of one clip")
+    draw.add_argument("--truth", type=Path, required=True, help="index.json of shards")
+    draw.add_argument("--predictions", type=Path, nargs="*", default=[], help="predictions.npz, one panel each")
+    draw.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
+    draw.add_argument("--video", help="name of the video; the first one by default")
+    draw.add_argument("--still", action="store_true", help="a still of four frames instead of an animation")
+    draw.add_argument("--out", type=Path, required=True, help="webp to write")
+
+    report = _add_command(commands, "report", _report, "write one self-contained HTML that opens offline")
+    report.add_argument("--title", default="Frameline report", help="heading of the page")
+    report.add_argument("--scores", type=Path, nargs="+", required=True, metavar="SCORE.json")
+    report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
+    report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
+    report.add_argument("--truth", type=Path, nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
+    report.add_argument("--graph", type=Path, help="graph.dot (snakemake --rulegraph) or graph.svg")
+    report.add_argument("--recipe", type=Path, nargs="*", default=[], metavar="recipe.yaml")
+    report.add_argument("--note", action="append", default=[], metavar="TEXT", help="what was not scored, and why")
+    report.add_argument("--video", help="video to draw where a benchmark has it; the median one by default")
+    report.add_argument("--out", type=Path, required=True, help="html to write")
+    return parser
+
+
+def _add_command(commands, name: str, run, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+# Each command imports what it needs: scoring starts without matplotlib.
+def _score(options: argparse.Namespace) -> None:
+    from eval.score import score_predictions, write_score
+    from eval.table import LEADING_COLUMNS, format_percent
+
+    score = score_predictions(options.predictions, options.truth)
+    write_score(score, options.out)
+    told = "  ".join(f"{title} {format_percent(score['mean'][key])}" for key, title in LEADING_COLUMNS.items())
+    print(f"{score['benchmark']} {score['query_mode']} {score['tracker']}: {told}  ({score['num_videos']} videos)")
+    print(f"wrote {options.out}")
+
+
+def _baseline(options: argparse.Namespace) -> None:
+    from eval.baselines import predict_baseline
+
+    print(f"wrote {predict_baseline(options.tracker, options.truth, options.query_mode, options.out)}")
+
+
+def _table(options: argparse.Namespace) -> None:
+    from eval.table import read_tables, render_markdown, write_tables
+
+    tables = read_tables(options.scores)
+    markdown_path, csv_path = write_tables(tables, options.out)
+    print(render_markdown(tables))
+    print(f"wrote {markdown_path} and {csv_path}")
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from eval.curves import write_curves_png
+
+    print(f"wrote {write_curves_png(options.metrics, options.out)}")
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from eval.atomic import write_bytes
+    from eval.clips import draw_clip
+    from eval.predictions import read_predictions
+    from eval.protocol import Truth
+
+    truth = Truth(options.truth)
+    predictions = [read_predictions(path) for path in options.predictions]
+    drawing = draw_clip(truth, options.video or truth.names[0], predictions, query_mode=options.query_mode)
+    print(f"wrote {write_bytes(options.out, drawing.still if options.still else drawing.animation)}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from eval.report import ReportInputs, write_report
+
+    inputs = ReportInputs(
+        title=options.title,
+        scores=options.scores,
+        curves=options.curves,
+        predictions=options.predictions,
+        truths=options.truth,
+        recipes=options.recipe,
+        graph=options.graph,
+        notes=options.note,
+        video=options.video,
+    )
+    print(f"wrote {write_report(inputs, options.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

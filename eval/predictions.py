@@ -1,0 +1,154 @@
+"""predictions.npz: what a tracker says about every query of a benchmark.
+
+An npz without pickled objects: `format`, `tracker`, `query_mode`, `resolution` (256), `truth_sha256` (digest of the
+truth index.json), `names` (V,) and for each video `<name>/query_points` (N, 3) float64 (t, y, x), `<name>/tracks`
+(N, T, 2) float32 (x, y), `<name>/occluded` (N, T) bool; positions in pixels of the video at 256x256, raster convention.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.tapvid import QUERY_MODES, RESOLUTION
+
+FORMAT = "frameline-predictions/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPrediction:
+    """Predicted tracks of one video: query_points (N, 3) as (t, y, x), tracks (N, T, 2), occluded (N, T) bool."""
+
+    name: str
+    query_points: np.ndarray
+    tracks: np.ndarray
+    occluded: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_video(self)
+
+
+def write_predictions(
+    path: str | Path, *, tracker: str, query_mode: str, truth_sha256: str, videos: Iterable[VideoPrediction]
+) -> Path:
+    """Write predictions atomically; `videos` may be a generator, of which one video at a time is held in memory.
+
+    The same predictions give the same bytes. Raises ValueError for no videos, a name that comes twice, an unknown
+    query mode, and whatever `VideoPrediction` refuses.
+    """
+    _check_query_mode(query_mode, path)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            header = {"format": FORMAT, "tracker": tracker, "query_mode": query_mode}
+            header |= {"resolution": np.int64(RESOLUTION), "truth_sha256": truth_sha256}
+            for field, value in header.items():
+                _write_array(archive, field, np.array(value))
+            _write_array(archive, "names", np.array(_write_videos(archive, videos, path), dtype=str))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_videos(archive: zipfile.ZipFile, videos: Iterable[VideoPrediction], path: Path) -> list[str]:
+    names: list[str] = []
+    for video in videos:
+        if video.name in names:
+            raise ValueError(f"{path}: the video {video.name!r} was predicted twice")
+        _write_array(archive, f"{video.name}/query_points", np.asarray(video.query_points, np.float64))
+        _write_array(archive, f"{video.name}/tracks", np.asarray(video.tracks, np.float32))
+        _write_array(archive, f"{video.name}/occluded", np.asarray(video.occluded, bool))
+        names.append(video.name)
+    if not names:
+        raise ValueError(f"{path}: there is no video to predict")
+    return names
+
+
+def _write_array(archive: zipfile.ZipFile, field: str, array: np.ndarray) -> None:
+    # A ZipInfo made by hand carries a fixed date, so that the bytes depend on the content only.
+    member = zipfile.ZipInfo(f"{field}.npy")
+    member.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(member, "w", force_zip64=True) as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+class Predictions:
+    """A predictions.npz, its header checked when opened and each video when it is read."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._archive = np.load(self.path, allow_pickle=False)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path}: not a readable predictions.npz ({error}); predict again") from error
+        if not isinstance(self._archive, np.lib.npyio.NpzFile):
+            raise ValueError(f"{self.path}: a single array, not a predictions.npz; predict again")
+        if str(self._field("format")) != FORMAT:
+            raise ValueError(f"{self.path}: format {str(self._field('format'))!r}, expected {FORMAT!r}")
+        if int(self._field("resolution")) != RESOLUTION:
+            raise ValueError(
+                f"{self.path}: made at resolution {int(self._field('resolution'))}; scores are at {RESOLUTION}: "
+                f"predict in pixels of the video resized to {RESOLUTION}x{RESOLUTION}"
+            )
+        self.tracker = str(self._field("tracker"))
+        self.query_mode = str(self._field("query_mode"))
+        self.truth_sha256 = str(self._field("truth_sha256"))
+        self.names = tuple(str(name) for name in self._field("names"))
+        _check_query_mode(self.query_mode, self.path)
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"{self.path}: names: a video comes twice")
+
+    def video(self, name: str) -> VideoPrediction:
+        """Read the predicted tracks of the video `name`; raises ValueError when they are missing or malformed."""
+        fields = {field: self._field(f"{name}/{field}") for field in ("query_points", "tracks", "occluded")}
+        try:
+            return VideoPrediction(name=name, **fields)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+
+    def _field(self, field: str) -> np.ndarray:
+        try:
+            return self._archive[field]
+        except KeyError:
+            raise ValueError(f"{self.path}: `{field}` is missing; predict again") from None
+        except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+            raise ValueError(f"{self.path}: `{field}` cannot be read ({error}); predict again") from error
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Open a predictions.npz; raises FileNotFoundError or ValueError (with what is wrong) before any number is used."""
+    return Predictions(path)
+
+
+def _check_query_mode(query_mode: str, path: str | Path) -> None:
+    if query_mode not in QUERY_MODES:
+        raise ValueError(f"{path}: unknown query mode {query_mode!r}; choose one of {', '.join(QUERY_MODES)}")
+
+
+def _check_video(video: VideoPrediction) -> None:
+    """Raise ValueError naming the video and the field that breaks the contract."""
+    shape = np.shape(video.occluded)
+    if len(shape) != 2 or np.asarray(video.occluded).dtype != bool:
+        raise ValueError(f"{video.name}/occluded: must be (N, T) bool, not {shape} {np.asarray(video.occluded).dtype}")
+    wanted = {"query_points": (shape[0], 3), "tracks": (*shape, 2)}
+    for field, wanted_shape in wanted.items():
+        array = np.asarray(getattr(video, field))
+        if array.shape != wanted_shape:
+            raise ValueError(f"{video.name}/{field}: must be {wanted_shape} to fit occluded {shape}, not {array.shape}")
+        if array.dtype.kind != "f":
+            raise ValueError(f"{video.name}/{field}: must be floating point, not {array.dtype}")
+        num_bad = array.size - np.count_nonzero(np.isfinite(array))
+        if num_bad:
+            first = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(
+                f"{video.name}/{field}: {num_bad} of {array.size} values are nan or infinite, the first at {first}; "
+                "a tracker that diverged cannot be scored"
+            )

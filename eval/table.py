@@ -1,0 +1,180 @@
+"""Score jsons -> one table a benchmark and query mode, as markdown and CSV (x100, one decimal)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.atomic import write_text
+from eval.score import read_score
+
+STATIC = "static"
+UNTRAINED_SUFFIX = "-untrained"
+UNDEFINED = "n/a"
+
+# Column title by official key; the columns of single thresholds follow from the keys that the scores have.
+LEADING_COLUMNS = {
+    "average_pts_within_thresh": "delta_avg",
+    "average_jaccard": "AJ",
+    "occlusion_accuracy": "OA",
+}
+DIFFERENCE_COLUMNS = {
+    "average_pts_within_thresh": "delta_avg vs static",
+    "average_jaccard": "AJ vs static",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """The scores of several trackers on the same queries: comparable row by row."""
+
+    benchmark: str
+    query_mode: str
+    scores: tuple[dict, ...]
+
+    @property
+    def num_videos(self) -> int:
+        return self.scores[0]["num_videos"]
+
+    @property
+    def resolution(self) -> int:
+        return self.scores[0]["resolution"]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Official metric key -> column title, in the order of the table."""
+        keys = [key for key in self.scores[0]["mean"] if key.startswith("pts_within_")]
+        return LEADING_COLUMNS | {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
+
+    def difference_to_static(self, score: dict, metric: str) -> float | None:
+        """Return score - static in 0..1, or None for static itself and where either is undefined or missing."""
+        static = next((row for row in self.scores if row["tracker"] == STATIC), None)
+        if static is None or score is static:
+            return None
+        here, there = score["mean"][metric], static["mean"][metric]
+        return None if here is None or there is None else here - there
+
+
+def read_tables(score_paths: Iterable[str | Path]) -> list[ScoreTable]:
+    """Group score jsons by benchmark and query mode, in order of first appearance.
+
+    Raises ValueError when two files of one group are not comparable: another truth or the same tracker twice.
+    """
+    groups: dict[tuple[str, str], dict[str, tuple[Path, dict]]] = {}
+    truths: dict[str, tuple[Path, str]] = {}
+    for path in map(Path, score_paths):
+        score = read_score(path)
+        benchmark = score["benchmark"]
+        first_path, first_sha256 = truths.setdefault(benchmark, (path, score["truth_sha256"]))
+        if score["truth_sha256"] != first_sha256:
+            raise ValueError(
+                f"{path}: scored against another truth of {benchmark!r} than {first_path}; score both again"
+            )
+        group = groups.setdefault((benchmark, score["query_mode"]), {})
+        if score["tracker"] in group:
+            raise ValueError(f"{path}: tracker {score['tracker']!r} is also in {group[score['tracker']][0]}")
+        group[score["tracker"]] = (path, score)
+    if not groups:
+        raise ValueError("no score json was given; make one by `python -m eval score`")
+    return [
+        ScoreTable(benchmark=benchmark, query_mode=mode, scores=_ordered([score for _, score in group.values()]))
+        for (benchmark, mode), group in groups.items()
+    ]
+
+
+def _ordered(scores: Sequence[dict]) -> tuple[dict, ...]:
+    """Static first; then stage by stage as they came, each one's untrained weights before the trained ones."""
+    stages = [score["tracker"].removesuffix(UNTRAINED_SUFFIX) for score in scores]
+
+    def position(score: dict) -> tuple[bool, int, bool]:
+        tracker = score["tracker"]
+        is_untrained = tracker.endswith(UNTRAINED_SUFFIX)
+        return tracker != STATIC, stages.index(tracker.removesuffix(UNTRAINED_SUFFIX)), not is_untrained
+
+    return tuple(sorted(scores, key=position))
+
+
+def format_percent(value: float | None) -> str:
+    """Format a fraction x100 with one decimal."""
+    return UNDEFINED if value is None else f"{100 * value:.1f}"
+
+
+def format_difference(value: float | None) -> str:
+    """Format a difference of fractions x100 with sign and one decimal."""
+    return UNDEFINED if value is None else f"{100 * value:+.1f}"
+
+
+def table_rows(table: ScoreTable) -> tuple[list[str], list[list[str]]]:
+    """Return the header and one row of formatted cells a tracker."""
+    columns, differences = table.columns, DIFFERENCE_COLUMNS
+    header = ["tracker", *columns.values(), *differences.values()]
+    rows = [
+        [
+            score["tracker"],
+            *(format_percent(score["mean"][metric]) for metric in columns),
+            *(format_difference(table.difference_to_static(score, metric)) for metric in differences),
+        ]
+        for score in table.scores
+    ]
+    return header, rows
+
+
+def undefined_note(table: ScoreTable) -> str:
+    """Say how many videos were left out of a mean because the metric is 0/0 there; empty when none was."""
+    counts = {}
+    for score in table.scores:
+        for metric, count in score.get("undefined", {}).items():
+            counts[metric] = max(counts.get(metric, 0), count)
+    if not counts:
+        return ""
+    told = ", ".join(f"{metric}: {count}" for metric, count in sorted(counts.items()))
+    return f"Videos left out of a mean because the metric is undefined (0/0) there: {told}."
+
+
+def write_tables(tables: Sequence[ScoreTable], path: str | Path) -> tuple[Path, Path]:
+    """Write the tables to `path` as markdown and beside it as CSV; returns both paths."""
+    path = Path(path)
+    if path.suffix == ".csv":
+        raise ValueError(f"{path}: name the markdown file (.md); the CSV is written beside it")
+    return write_text(path, render_markdown(tables)), write_text(path.with_suffix(".csv"), render_csv(tables))
+
+
+def render_markdown(tables: Sequence[ScoreTable]) -> str:
+    """Render every table under a heading of its own."""
+    parts = []
+    for table in tables:
+        header, rows = table_rows(table)
+        alignment = ["---", *["---:"] * (len(header) - 1)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows)]
+        note = undefined_note(table)
+        parts.append(
+            f"## {table.benchmark}, queries: {table.query_mode}\n\n"
+            f"{table.num_videos} videos at {table.resolution}x{table.resolution}, mean over videos, x100.\n\n"
+            + "\n".join(lines)
+            + (f"\n\n{note}" if note else "")
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _csv_name(title: str) -> str:
+    """Return a column title that needs no quoting in other tools: `<4 px` becomes pts_4."""
+    return title.replace("<", "pts_").removesuffix(" px").replace(" ", "_")
+
+
+def render_csv(tables: Sequence[ScoreTable]) -> str:
+    """Render all tables as one CSV with the benchmark and the query mode as columns."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    last_header = None
+    for table in tables:
+        header, rows = table_rows(table)
+        if header != last_header:
+            writer.writerow(["benchmark", "query_mode", "num_videos", *map(_csv_name, header)])
+            last_header = header
+        for row in rows:
+            cells = ["" if cell == UNDEFINED else cell for cell in row]
+            writer.writerow([table.benchmark, table.query_mode, table.num_videos, *cells])
+    return stream.getvalue()
