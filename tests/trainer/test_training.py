@@ -1,0 +1,115 @@
+"""Real trainings with torchrun on two gloo processes: killed and resumed, they end with the same bytes."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = [
+    "stage=lbm",
+    "model=lbm_small",
+    "model.input_size=[32,32]",
+    "model.dim=32",
+    "model.num_layers=2",
+    "model.memory_size=2",
+    "model.dropout=0.1",
+    "model.backbone_width=8",
+    "data.dataset=toy",
+    "data.num_frames=3",
+    "data.num_points=6",
+    "data.num_workers=0",
+    "training.num_epochs=null",
+    "training.num_steps=12",
+    "training.batch_size=1",
+    "training.precision=fp32",
+    "training.threads=1",
+    "training.save_every=3",
+    "logging.log_every=1",
+]
+
+
+def command(folder: Path, *overrides: str, processes: int = 2) -> list[str]:
+    paths = [f"paths.shards_root={folder / 'shards'}", f"paths.run_root={folder / 'runs'}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [*torchrun, "-m", "trainer.launch", *TINY, *paths, f"paths.output_dir={folder / 'out'}", *overrides]
+
+
+def run(*arguments, **settings):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(*arguments, **settings), cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def steps_done(folder: Path) -> int:
+    metrics = list((folder / "runs").rglob("metrics.jsonl"))
+    return len(metrics[0].read_text().splitlines()) if metrics else 0
+
+
+def test_kill_9_then_again_gives_the_same_weights(tmp_path, dataset):
+    dataset(num_clips=6)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "shards").symlink_to(tmp_path / "shards")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command(tmp_path / "killed"), cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while steps_done(tmp_path / "killed") < 7 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)  # torchrun dies; its workers follow by themselves
+    process.wait()
+    assert not (tmp_path / "killed" / "out").exists(), "a killed training must leave nothing that looks finished"
+    again = run(tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step 6 of 12" in again.stderr or "resuming at step 9 of 12" in again.stderr
+    calm = run(tmp_path)
+    assert calm.returncode == 0, calm.stderr
+    for name in ("weights.safetensors", "untrained.safetensors", "recipe.yaml"):
+        assert sha256_of(tmp_path / "killed" / "out" / name) == sha256_of(tmp_path / "out" / name), name
+    assert sha256_of(tmp_path / "out" / "weights.safetensors") != sha256_of(tmp_path / "out" / "untrained.safetensors")
+    rows = [json.loads(line) for line in (tmp_path / "killed" / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert {"loss", "learning_rate", "grad_norm", "clips_per_second", "classification_loss"} <= rows[0].keys()
+
+
+def test_a_changed_recipe_or_code_never_resumes(tmp_path, dataset):
+    dataset(num_clips=6)
+    assert run(tmp_path, "training.num_steps=2", processes=1).returncode == 0
+    first = sha256_of(tmp_path / "out" / "weights.safetensors")
+    for override in ("optimizer.learning_rate=1.0e-3", "paths.source_digest=other"):
+        other = run(tmp_path, "training.num_steps=2", override, processes=1)
+        assert "training 2 steps" in other.stderr and "resuming" not in other.stderr
+    assert len(list((tmp_path / "runs" / "lbm").iterdir())) == 3
+    finished = run(tmp_path, "training.num_steps=2", processes=1)
+    assert "resuming at step 2 of 2" in finished.stderr
+    assert sha256_of(tmp_path / "out" / "weights.safetensors") == first
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.num_stepz=3"], "unknown key 'training.num_stepz', did you mean 'training.num_steps'?"),
+        (["data.dataset=nowhere"], "data set 'nowhere' is not packed; run `snakemake data` first"),
+        (["training.precision=bf16"], "training.precision=bf16 needs a GPU"),
+        (["model.input_size=[33,32]"], "model.input_size=[33, 32]: height and width must be multiples of 32"),
+        (["paths.init_weights=missing.safetensors"], "missing.safetensors: the weights to start from are missing"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(tmp_path, dataset, overrides, message, capsys):
+    from trainer.launch import main
+
+    dataset(num_clips=4)
+    paths = [f"paths.shards_root={tmp_path / 'shards'}", f"paths.run_root={tmp_path / 'runs'}"]
+    assert main([*TINY, *paths, *overrides]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
