@@ -59,10 +59,9 @@ class Truth:
 
     def video(self, name: str, query_mode: str) -> VideoTruth:
         """Return queries and truth of the video `name` for `query_mode` ("first" or "strided")."""
-        clip = self.clip(name)
-        height, width = clip.video.shape[1:3]
-        points = scale_points(clip.tracks, (height, width), (RESOLUTION, RESOLUTION)).swapaxes(0, 1)  # (N, T, 2)
-        sampled = sample_queries(query_mode, ~clip.visible.T, points)
+        tracks, visible, size = self._store.read_annotations(self._number(name))
+        points = scale_points(tracks, size, (RESOLUTION, RESOLUTION)).swapaxes(0, 1)  # (N, T, 2)
+        sampled = sample_queries(query_mode, ~visible.T, points)
         return VideoTruth(
             name=name,
             query_points=sampled["query_points"][0],
@@ -76,9 +75,12 @@ class Truth:
 
     def clip(self, name: str) -> Clip:
         """Return the `shards.Clip` of the video `name` as stored, at its own resolution."""
+        return self._store[self._number(name)]
+
+    def _number(self, name: str) -> int:
         if name not in self._position:
             raise ValueError(f"{self.path}: no video {name!r}; list them with `python -m shards ls {self.path}`")
-        return self._store[self._position[name]]
+        return self._position[name]
 
 
 def scale_points(points: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:

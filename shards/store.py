@@ -69,6 +69,12 @@ class ClipStore:
             metadata=json.loads(member("metadata.json")),
         )
 
+    def read_annotations(self, number: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """Tracks (T, N, 2), visible (T, N) and frame size (H, W) of clip `number` without decoding its frames."""
+        shard, row = self._rows[number]
+        tracks, visible = (decode_array(self._member(shard, row, f"{name}.npy")) for name in ("tracks", "visible"))
+        return tracks, visible, (row["height"], row["width"])
+
     def _member(self, shard: dict[str, Any], row: dict[str, Any], name: str) -> bytes:
         place = row["members"][name]
         tar = self.path.parent / shard["tar"]

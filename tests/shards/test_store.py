@@ -179,3 +179,11 @@ def test_ls_and_view(dataset, tmp_path, capsys):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     assert main(["view", str(index), "nobody", "--out", str(tmp_path / "sheet.png")]) == 2
     assert "no clip 'nobody'" in capsys.readouterr().err
+
+
+def test_annotations_come_without_frames(dataset):
+    store = ClipStore(dataset())
+    tracks, visible, size = store.read_annotations(2)
+    np.testing.assert_array_equal(tracks, store[2].tracks)
+    np.testing.assert_array_equal(visible, store[2].visible)
+    assert size == (32, 32)
