@@ -34,11 +34,12 @@ def make_sample(clip: Clip, config: DataConfig, rng: np.random.Generator) -> Sam
             f"clip {clip.key} has {num_frames} frames, data.num_frames asks for {config.num_frames}; "
             f"train with data.num_frames={num_frames} or make longer clips"
         )
-    start = int(rng.integers(0, num_frames - config.num_frames + 1))
-    frames = slice(start, start + config.num_frames)
+    frames = choose_frames(num_frames, config, rng)
     window = (clip.video[frames], clip.tracks[frames], clip.visible[frames])
     if not window[2][0].any():
-        raise ValueError(f"clip {clip.key}: no point is visible in frame {start}; leave this clip out of the data set")
+        raise ValueError(
+            f"clip {clip.key}: no point is visible in frame {frames.start}; leave this clip out of the data set"
+        )
     if config.augment:
         augmented = augment(window, config, rng)
         # A zoom may push every visible point out of the first frame: such a draw is not used.
@@ -48,6 +49,15 @@ def make_sample(clip: Clip, config: DataConfig, rng: np.random.Generator) -> Sam
     tracks, visible = tracks[:, chosen], visible[:, chosen]
     queries = choose_queries(tracks, visible, config.random_query_share, rng)
     return {"video": video, "queries": queries, "tracks": tracks.astype(np.float32), "visible": visible}
+
+
+def choose_frames(num_frames: int, config: DataConfig, rng: np.random.Generator) -> slice:
+    """A window of config.num_frames frames at a random stride and start, both uniform over what fits the clip."""
+    longest = (num_frames - 1) // max(config.num_frames - 1, 1)
+    stride = int(rng.integers(1, max(1, min(config.max_frame_stride, longest)) + 1))
+    span = (config.num_frames - 1) * stride + 1
+    start = int(rng.integers(0, num_frames - span + 1))
+    return slice(start, start + span, stride)
 
 
 def choose_points(visible: np.ndarray, num_points: int, rng: np.random.Generator) -> np.ndarray:

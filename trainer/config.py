@@ -24,6 +24,8 @@ class DataConfig:
     """Name of a packed data set: its index is data/shards/<dataset>/index.json."""
     num_frames: int = 24
     """Length of the window that is cut from a clip."""
+    max_frame_stride: int = 1
+    """A window takes every k-th frame, k uniform from 1 to this (and to what the clip's length allows)."""
     num_points: int = 256
     """Tracks per sample, drawn among those visible in the window's first frame."""
     random_query_share: float = 0.25
@@ -112,6 +114,7 @@ class Recipe:
             ("logging.log_every", self.logging.log_every),
             ("data.num_frames", self.data.num_frames),
             ("data.num_points", self.data.num_points),
+            ("data.max_frame_stride", self.data.max_frame_stride),
         ):
             if value < 1:
                 raise ValueError(f"stage {self.stage}: {name}={value} must be at least 1")

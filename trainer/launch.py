@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 
 import torch
 from torch import nn
@@ -97,6 +98,8 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     restore(run, state)
     announce(recipe, run, process, state)
     if process.world_size > 1:
+        # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         devices = [process.local_rank] if process.device.type == "cuda" else None
         state.objective = DistributedDataParallel(state.objective, device_ids=devices)
     if state.step < state.num_steps:

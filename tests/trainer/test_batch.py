@@ -8,7 +8,7 @@ import torch
 
 from shards import ClipStore
 from tests.conftest import make_clip
-from trainer.batch import choose_points, choose_queries, collate, make_loader, make_sample, sample_rng
+from trainer.batch import choose_frames, choose_points, choose_queries, collate, make_loader, make_sample, sample_rng
 from trainer.config import DataConfig, Recipe, compose
 
 DATA = DataConfig(dataset="toy", num_frames=4, num_points=10)
@@ -60,6 +60,16 @@ def test_a_sample_has_the_stated_shapes_and_queries_on_its_tracks(dataset):
         points = np.arange(10)
         assert sample["visible"][t, points].all()
         np.testing.assert_array_equal(sample["queries"][:, 1:], sample["tracks"][t, points])
+
+
+def test_windows_have_every_stride_that_fits_and_stay_in_the_clip():
+    rng = np.random.default_rng(0)
+    data = dataclasses.replace(DATA, max_frame_stride=5)
+    windows = [choose_frames(12, data, rng) for _ in range(300)]
+    assert {w.step for w in windows} == {1, 2, 3}  # a stride of 4 needs 13 frames
+    assert all(len(range(12)[w]) == 4 and w.stop <= 12 for w in windows)
+    assert {w.start for w in windows if w.step == 3} == {0, 1, 2}
+    assert choose_frames(4, data, rng) == slice(0, 4, 1)
 
 
 def test_points_repeat_only_when_there_are_too_few():
