@@ -106,6 +106,8 @@ class ClipView:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
+    """One stage's recipe as the page shows it."""
+
     name: str
     sha256: str
     text: str

@@ -1,8 +1,9 @@
 """The data contract and its stores: `Clip`, tar shards, depth stores, the index, and readers. No torch."""
 
 from shards.clip import Clip
+from shards.index import write_index
 from shards.order import permutation, sample_ids
-from shards.pack import pack_clips, write_index
+from shards.pack import pack_clips
 from shards.reader import read, stream
 from shards.store import ClipStore
 

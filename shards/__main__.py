@@ -5,35 +5,60 @@ import itertools
 import sys
 from pathlib import Path
 
-from shards.pack import pack_clips, write_index
+from shards.index import write_index
+from shards.pack import pack_clips
 from shards.sources import SOURCES
 from shards.store import ClipStore
 from shards.verify import find_problems
 from shards.view import draw_contact_sheet
 
+EXAMPLES = """\
+examples:
+  python -m shards pack data/clips/movi_f/shard-000000.json --out data/shards/movi_f/shard-000000
+  python -m shards pack --source tapvid data/downloads/tapvid_davis.pkl --out data/shards/tapvid_davis/shard-000000
+  python -m shards index data/shards/movi_f/shard-*.json --dataset movi_f --out data/shards/movi_f/index.json
+  python -m shards verify data/shards/movi_f/index.json
+
+Exit code: 0 done, 1 verify found a difference, 2 a mistake in the command or its input."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m shards", description="Pack annotated clips into tar shards and depth stores, and check them."
+        prog="python -m shards",
+        description="Pack annotated clips into tar shards and depth stores, and check them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    pack = commands.add_parser("pack", help="clips on disk -> PREFIX.tar, PREFIX.zarr, PREFIX.json")
+    _add_writers(commands)
+    listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
+    verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
+    verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
+    view = commands.add_parser("view", help="draw a contact sheet of a clip with its tracks")
+    for command in (listing, verify, view):
+        command.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set")
+    view.add_argument("key", nargs="?", help="clip, as `ls` names it (default: the first)")
+    view.add_argument("--out", type=Path, required=True, help="PNG to write")
+    return parser
+
+
+def _add_writers(commands: argparse._SubParsersAction) -> None:
+    layouts = "\n".join(f"  {name}: {source.__doc__.splitlines()[0]}" for name, source in SOURCES.items())
+    pack = commands.add_parser(
+        "pack",
+        help="clips on disk -> PREFIX.tar, PREFIX.zarr, PREFIX.json",
+        description="Pack clips into one shard. The same clips give the same bytes, and a failure leaves an older "
+        "shard as it is.",
+        epilog=f"sources:\n{layouts}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     pack.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder that the source reads")
     pack.add_argument("--source", choices=sorted(SOURCES), default="clip_folder", help="layout of the inputs")
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
     index.add_argument("--dataset", required=True, help="name of the data set")
-    index.add_argument("--out", type=Path, required=True)
-    listing = commands.add_parser("ls", help="list the clips of an index")
-    verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
-    verify.add_argument("--deep", action="store_true", help="also decode every clip")
-    view = commands.add_parser("view", help="draw a contact sheet of a clip with its tracks")
-    for command in (listing, verify, view):
-        command.add_argument("index", type=Path, metavar="INDEX")
-    view.add_argument("key", nargs="?", help="clip (default: the first)")
-    view.add_argument("--out", type=Path, required=True, help="PNG to write")
-    return parser
+    index.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -51,25 +76,26 @@ def index(options: argparse.Namespace) -> int:
 
 def ls(options: argparse.Namespace) -> int:
     store = ClipStore(options.index)
-    print(f"{'clip':32} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7}  shard")
+    width = max([4, *map(len, store.keys)])
+    print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7}  shard")
     for shard in store.shards:
         for clip in shard["clips"]:
             size = f"{clip['width']}x{clip['height']}"
-            share = f"{100 * clip['visible_share']:.0f} %"
-            print(
-                f"{clip['key']:32} {clip['num_frames']:6} {size:>9} {clip['num_tracks']:6} {share:>7}  {shard['name']}"
-            )
+            share = f"{100 * clip['visible_share']:.0f} %" if "visible_share" in clip else "?"
+            columns = f"{clip['num_frames']:6} {size:>9} {clip['num_tracks']:6} {share:>7}"
+            print(f"{clip['key']:{width}} {columns}  {shard['name']}")
     print(f"{len(store)} clips in {len(store.shards)} shards, index sha256 {store.sha256}")
     return 0
 
 
 def verify(options: argparse.Namespace) -> int:
-    problems = list(find_problems(options.index, deep=options.deep))
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if not problems:
+    num_problems = 0
+    for problem in find_problems(options.index, deep=options.deep):
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        num_problems += 1
+    if num_problems == 0:
         print(f"{options.index}: {len(ClipStore(options.index))} clips, all as packed")
-    return 1 if problems else 0
+    return 1 if num_problems else 0
 
 
 def view(options: argparse.Namespace) -> int:

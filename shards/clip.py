@@ -3,11 +3,12 @@
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-KEY = re.compile(r"[A-Za-z0-9_-]+")
+KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""A key names members of a tar: a dot would end it there, and USTAR has room for 100 characters in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,52 +20,62 @@ class Clip:
     """
 
     key: str
-    """Letters, digits, '_' and '-': it names members of a tar, where a dot would end it."""
+    """1 to 80 letters, digits, '_' and '-'"""
     video: np.ndarray
     """(T, H, W, 3) uint8"""
     tracks: np.ndarray
-    """(T, N, 2) float32, finite, also where a point is hidden"""
+    """(T, N, 2) float32, finite, also where a point is hidden; N may be 0"""
     visible: np.ndarray
     """(T, N) bool"""
     depth_m: np.ndarray | None = None
-    """(T, H, W) float32 metres, distance to the camera's centre"""
+    """(T, H, W) float32 metres, distance to the camera's centre, positive"""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Whatever JSON can hold: seeds, camera, assets, licences."""
 
     def __post_init__(self) -> None:
-        if not KEY.fullmatch(self.key):
-            raise ValueError(f"clip key {self.key!r}: use letters, digits, '_' and '-' only")
-        self._check("video", self.video, np.uint8, 4)
-        frames, height, width, channels = self.video.shape
-        if channels != 3 or 0 in self.video.shape:
+        if not isinstance(self.key, str) or not KEY.fullmatch(self.key):
+            raise ValueError(f"clip key {self.key!r}: use 1 to 80 letters, digits, '_' and '-' only")
+        self._check_array("video", self.video, np.uint8, 4)
+        if self.video.shape[3] != 3 or 0 in self.video.shape:
             self._refuse("video", f"has shape {self.video.shape}, expected (T, H, W, 3) with nothing empty")
-        self._check("tracks", self.tracks, np.float32, 3)
-        num_points = self.tracks.shape[1]
-        if self.tracks.shape != (frames, num_points, 2):
-            self._refuse("tracks", f"has shape {self.tracks.shape}, expected ({frames}, N, 2) to fit the video")
-        if not np.isfinite(self.tracks).all():
-            bad = tuple(int(i) for i in np.argwhere(~np.isfinite(self.tracks))[0])
-            self._refuse("tracks", f"is NaN or infinite at [frame, point, axis] = {list(bad)}")
-        self._check("visible", self.visible, np.bool_, 2)
-        if self.visible.shape != (frames, num_points):
-            self._refuse(
-                "visible", f"has shape {self.visible.shape}, expected {(frames, num_points)} to fit the tracks"
-            )
+        self._check_tracks()
         if self.depth_m is not None:
-            self._check("depth_m", self.depth_m, np.float32, 3)
-            if self.depth_m.shape != (frames, height, width):
-                self._refuse("depth_m", f"has shape {self.depth_m.shape}, expected {(frames, height, width)}")
-            if not (np.isfinite(self.depth_m).all() and (self.depth_m >= 0).all()):
-                self._refuse("depth_m", "holds values that are negative, NaN or infinite")
+            self._check_depth(self.depth_m)
+        self._check_metadata()
+
+    def _check_tracks(self) -> None:
+        self._check_array("tracks", self.tracks, np.float32, 3)
+        num_frames, num_points = len(self.video), self.tracks.shape[1]
+        if self.tracks.shape != (num_frames, num_points, 2):
+            self._refuse("tracks", f"has shape {self.tracks.shape}, expected ({num_frames}, N, 2) to fit the video")
+        if not np.isfinite(self.tracks).all():
+            bad = [int(i) for i in np.argwhere(~np.isfinite(self.tracks))[0]]
+            self._refuse("tracks", f"is NaN or infinite at [frame, point, axis] = {bad}")
+        self._check_array("visible", self.visible, np.bool_, 2)
+        expected = (num_frames, num_points)
+        if self.visible.shape != expected:
+            self._refuse("visible", f"has shape {self.visible.shape}, expected {expected} to fit the tracks")
+
+    def _check_depth(self, depth_m: np.ndarray) -> None:
+        self._check_array("depth_m", depth_m, np.float32, 3)
+        if depth_m.shape != self.video.shape[:3]:
+            self._refuse("depth_m", f"has shape {depth_m.shape}, expected {self.video.shape[:3]} to fit the video")
+        # NaN fails the first comparison, infinity the second.
+        if not (depth_m.min() > 0 and depth_m.max() < np.inf):
+            self._refuse("depth_m", "holds values that are negative, zero, NaN or infinite")
+
+    def _check_metadata(self) -> None:
+        if not isinstance(self.metadata, dict):
+            self._refuse("metadata", f"is {type(self.metadata).__name__}, expected a dictionary")
         try:
             json.dumps(self.metadata, allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             self._refuse("metadata", f"cannot be written as JSON ({error})")
 
-    def _check(self, name: str, value: Any, dtype: type, ndim: int) -> None:
+    def _check_array(self, name: str, value: Any, dtype: type, ndim: int) -> None:
         if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != ndim:
             found = f"{value.ndim}-d {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
             self._refuse(name, f"is {found}, expected a {ndim}-d array of {np.dtype(dtype)}")
 
-    def _refuse(self, name: str, reason: str) -> None:
+    def _refuse(self, name: str, reason: str) -> NoReturn:
         raise ValueError(f"clip {self.key}: {name} {reason}")

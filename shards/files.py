@@ -5,22 +5,23 @@ import errno
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path` (file or folder).
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; it is deleted in the end if it is still there.
 
-    On an error the temporary goes and what was at `path` stays. A full disk is a ValueError that says so.
+    What killed processes of this machine left for the same `path` goes first. A full disk is a ValueError that says so.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _own_name(path, "tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
-        replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ValueError(f"{path}: no space left on the device; free some and run the same command again") from None
@@ -29,10 +30,18 @@ def appearing(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` when the block ends well; on an error the old one stays."""
+    with beside(path) as temporary:
+        yield temporary
+        replace(temporary, Path(path))
+
+
 def replace(source: Path, target: Path) -> None:
     """Rename a file or folder over an old one; a folder's old content goes only after it was moved aside."""
     if target.is_dir():
-        aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+        aside = _own_name(target, "old")
         target.rename(aside)
         source.rename(target)
         remove(aside)
@@ -57,3 +66,29 @@ def sha256_of(path: Path) -> str:
     for inner in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{inner.relative_to(path).as_posix()}\0{sha256_of(inner)}\n".encode())
     return digest.hexdigest()
+
+
+def _own_name(path: Path, kind: str) -> Path:
+    """A hidden name in the folder of `path` that tells machine and process."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{kind}")
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in path.parent.glob(f".{path.name}.{_host()}.*.*"):
+        pid = leftover.name.split(".")[-2]
+        if pid.isdigit() and not _is_running(int(pid)):
+            remove(leftover)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,6 +1,7 @@
-"""The order in which clips are read, as a pure function: nothing depends on ranks, workers or what came before."""
+"""The order in which clips are read, as pure functions: nothing depends on ranks, workers or what came before."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,6 +23,31 @@ def sample_ids(
     """
     if num_clips < 1:
         raise ValueError("the index holds no clip; pack some first (python -m shards pack)")
+    check_reader("rank", rank, world_size)
     first = (step * world_size + rank) * batch_size
     positions = range(first, first + batch_size)
     return [(p // num_clips, permutation(num_clips, seed, p // num_clips)[p % num_clips]) for p in positions]
+
+
+def deal(
+    order: Sequence[int], *, start: int = 0, rank: int = 0, world_size: int = 1, worker: int = 0, num_workers: int = 1
+) -> list[int]:
+    """The part of an epoch's order that one worker of one rank reads.
+
+    From position `start` on, every step hands one clip to each rank in turn: rank r has position
+    start + step * world_size + r. Its clips go in turn to its workers: step s to worker s % num_workers. A last step
+    that does not fill all ranks is left out. So all ranks have equally many, and after n steps of any number of ranks
+    the epoch goes on, with any other number of ranks, at start + n * world_size.
+    """
+    check_reader("rank", rank, world_size)
+    check_reader("worker", worker, num_workers)
+    if not 0 <= start <= len(order):
+        raise ValueError(f"start {start} is outside of the epoch's 0..{len(order)} positions")
+    num_steps = (len(order) - start) // world_size
+    return [order[start + step * world_size + rank] for step in range(worker, num_steps, num_workers)]
+
+
+def check_reader(name: str, number: int, count: int) -> None:
+    """Raise ValueError unless 0 <= number < count."""
+    if not 0 <= number < count:
+        raise ValueError(f"{name} {number} is not one of 0..{count - 1}")

@@ -1,16 +1,15 @@
 """Read a data set in order: by random access (`read`), or as a WebDataset stream that counts (`stream`)."""
 
-import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from shards.clip import Clip
-from shards.members import decode_array, decode_png, frame_name
-from shards.order import permutation
-from shards.pack import INDEX_FORMAT, read_json
+from shards.index import read_index
+from shards.members import decode_clip
+from shards.order import deal, permutation
 from shards.store import ClipStore
 
 
@@ -28,57 +27,68 @@ def read(
     frames: slice | None = None,
     with_depth: bool = False,
 ) -> Iterator[Clip]:
-    """Yield one reader's clips of one epoch; all ranks get equally many (the last clips that do not fill up are left).
+    """Yield one worker's clips of one epoch; all ranks get equally many (the last clips that do not fill up are left).
 
-    The epoch's order is one permutation; position p goes to rank p % world_size, and a rank's q-th clip to its worker
-    q % num_workers. `start` skips that many global positions: resuming is reading from there. Raises ValueError when
-    the index cannot feed all ranks.
+    The epoch's order is one permutation for all (without `shuffle` the order of the index), dealt as
+    `shards.order.deal` says. `start` is a position in it: after n steps resuming is start + n * world_size, for any
+    number of ranks. Raises ValueError at once for a rank, worker or start out of range, and when the index cannot feed
+    all ranks and workers.
     """
     store = ClipStore(index)
-    if len(store) < world_size * num_workers:
-        fits = max(1, len(store) // max(world_size, 1))
-        raise ValueError(
-            f"{index}: {len(store)} clips cannot feed {world_size} ranks x {num_workers} workers; "
-            f"use at most {fits} workers (data.num_workers={fits}), fewer ranks, or more clips (num_clips in config)"
-        )
+    _check_supply(store, world_size, num_workers)
     order = permutation(len(store), seed, epoch) if shuffle else range(len(store))
-    end = len(store) // world_size * world_size
-    for position in range(start, end):
-        if position % world_size == rank and position // world_size % num_workers == worker:
-            yield store.read(order[position], frames=frames, with_depth=with_depth)
+    numbers = deal(order, start=start, rank=rank, world_size=world_size, worker=worker, num_workers=num_workers)
+    return (store.read(number, frames=frames, with_depth=with_depth) for number in numbers)
+
+
+def _check_supply(store: ClipStore, world_size: int, num_workers: int) -> None:
+    num_clips = len(store)
+    if num_clips >= world_size * num_workers:
+        return
+    fits = num_clips // world_size
+    use = f"use at most {fits} workers (data.num_workers={fits})" if fits else f"use at most {num_clips} ranks"
+    raise ValueError(
+        f"{store.path}: {num_clips} clips cannot feed {world_size} ranks x {num_workers} workers; {use}, or pack "
+        f"{world_size * num_workers} clips or more (python -m shards pack, then python -m shards index)"
+    )
 
 
 def stream(index: str | Path) -> Iterator[Clip]:
-    """Yield all clips in the order of the tars through WebDataset; works wherever webdataset opens a tar.
+    """Yield all clips without depth in the order of the tars through WebDataset.
 
-    webdataset ends a damaged tar silently, so keys and member sets are held against the index: ValueError names the
-    tar and what is missing.
+    webdataset ends a damaged tar silently and hands on clips with missing members, so keys, members and their crc32 are
+    held against the index: ValueError names the tar and what is wrong. (Its import brings torch where that is
+    installed; nothing else in this package does.)
     """
-    import webdataset  # only here: its import costs more than all else in this package
-
     index = Path(index)
-    for shard in read_json(index, INDEX_FORMAT)["shards"]:
+    for shard in read_index(index)["shards"]:
         tar = index.parent / shard["tar"]
-        expected = {clip["key"]: set(clip["members"]) for clip in shard["clips"]}
         try:
-            for sample in webdataset.WebDataset(str(tar), shardshuffle=False, nodesplitter=None):
-                members = {name: value for name, value in sample.items() if not name.startswith("__")}
-                if expected.pop(sample["__key__"], None) != set(members):
-                    raise ValueError(f"{tar}: clip {sample['__key__']} has other members than the index says")
-                yield _clip(sample["__key__"], members)
-        except (OSError, EOFError, tarfile.TarError) as error:
-            reason = error.args[0] if error.args else error
-            raise ValueError(f"{tar}: cannot be read ({reason}); delete it and run `snakemake {tar}`") from None
-        if expected:
-            raise ValueError(f"{tar}: damaged, clips {', '.join(sorted(expected))} did not come; run `snakemake {tar}`")
+            yield from _stream_shard(tar, shard)
+        except FileNotFoundError:
+            raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
+        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
+            raise ValueError(f"{tar}: {reason}; delete the tar and run `snakemake {tar}`") from None
 
 
-def _clip(key: str, members: dict[str, bytes]) -> Clip:
-    num_frames = sum(name.startswith("frame") for name in members)
-    return Clip(
-        key=key,
-        video=np.stack([decode_png(members[frame_name(t)]) for t in range(num_frames)]),
-        tracks=decode_array(members["tracks.npy"]),
-        visible=decode_array(members["visible.npy"]),
-        metadata=json.loads(members["metadata.json"]),
-    )
+def _stream_shard(tar: Path, shard: dict[str, Any]) -> Iterator[Clip]:
+    import webdataset  # only here: it takes four times as long to import as all else in this package
+
+    expected = {row["key"]: row for row in shard["clips"]}
+    # A pipeline made by hand has no splitter: which tars a process reads is the caller's business.
+    for sample in webdataset.DataPipeline(webdataset.SimpleShardList([str(tar)]), webdataset.tarfile_to_samples()):
+        key = sample["__key__"]
+        row = expected.pop(key, None)
+        if row is None:
+            raise ValueError(f"clip {key} is not in the index, or comes twice")
+        members = {name: content for name, content in sample.items() if not name.startswith("__")}
+        if members.keys() != row["members"].keys():
+            missing = sorted(row["members"].keys() ^ members.keys())
+            raise ValueError(f"damaged: clip {key} has other members than the index says ({missing[0]})")
+        for name, content in members.items():
+            if zlib.crc32(content) != row["members"][name]["crc32"]:
+                raise ValueError(f"member {key}.{name} has flipped bytes")
+        yield decode_clip(key, row["num_frames"], members.__getitem__)
+    if expected:
+        raise ValueError(f"damaged: it ends early, clips {', '.join(expected)} did not come")

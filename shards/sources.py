@@ -1,9 +1,14 @@
-"""Where clips come from: an explicit table of functions that read a layout on disk and yield Clips."""
+"""Where clips come from: an explicit table of functions that read a layout on disk and yield Clips.
+
+Every function raises ValueError that names the file or folder, and what is wrong with it.
+"""
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,8 @@ import numpy as np
 
 from shards.clip import Clip
 from shards.depth import metres
-from shards.members import decode_png
-from shards.pack import read_json
+from shards.index import read_json
+from shards.members import decode_codes, decode_rgb, stack_frames
 from shards.unpickle import load_npy_object, load_pickle
 
 CLIPS_FORMAT = "frameline-clips/1"
@@ -21,76 +26,105 @@ CLIPS_FORMAT = "frameline-clips/1"
 def read_clip_folders(path: Path) -> Iterator[Clip]:
     """Clips that `python -m generation` made: its shard-NNNNNN.json, or a folder of clip folders.
 
-    Every file is held against the folder's manifest; raises ValueError that names the one that differs.
+    Every file is held against the folder's manifest, and the manifest against the shard-NNNNNN.json.
     """
-    if path.is_dir():
-        folders = sorted(folder.parent for folder in path.glob("*/manifest.json"))
-    else:
-        folders = []
-        for row in read_json(path, CLIPS_FORMAT)["clips"]:
-            folder = path.parent / row["path"]
-            manifest = folder / "manifest.json"
-            if not manifest.is_file() or hashlib.sha256(manifest.read_bytes()).hexdigest() != row["manifest_sha256"]:
-                raise ValueError(f"{folder}: missing or not as {path.name} lists it; delete both and run again")
-            folders.append(folder)
+    folders = _list_clip_folders(path) if path.is_dir() else _read_clip_list(path)
+    for folder, manifest_sha256 in folders:
+        with _naming(folder):
+            clip = _read_clip_folder(folder, manifest_sha256)
+        yield clip
+
+
+def _list_clip_folders(path: Path) -> list[tuple[Path, None]]:
+    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
-        raise ValueError(f"{path}: no clip folder with a manifest.json in it")
-    for folder in folders:
-        yield _read_clip_folder(folder)
+        raise ValueError(f"{path}: no clip folder in it; make some with `python -m generation`")
+    return [(folder, None) for folder in folders]
 
 
-def _read_clip_folder(folder: Path) -> Clip:
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    for name, sha256 in manifest["files"].items():
-        file = folder / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            raise ValueError(f"{file}: missing or damaged; delete the folder {folder} and render it again")
-    metadata = json.loads((folder / "metadata.json").read_bytes())
-    with np.load(folder / "tracks.npz", allow_pickle=False) as arrays:
+def _read_clip_list(path: Path) -> list[tuple[Path, str]]:
+    rows = read_json(path, CLIPS_FORMAT).get("clips")
+    with _naming(path):
+        return [(path.parent / row["path"], row["manifest_sha256"]) for row in rows]
+
+
+def _read_clip_folder(folder: Path, manifest_sha256: str | None) -> Clip:
+    again = f"delete the folder {folder} and render it again"
+    if not (folder / "manifest.json").is_file():
+        raise ValueError(f"{folder}: not complete, it has no manifest.json; {again}")
+    manifest = (folder / "manifest.json").read_bytes()
+    if manifest_sha256 not in (None, hashlib.sha256(manifest).hexdigest()):
+        raise ValueError(f"{folder / 'manifest.json'}: is not the one that the shard's JSON lists; {again}")
+    contents: dict[str, bytes] = {}
+    for name, sha256 in json.loads(manifest)["files"].items():
+        content = (folder / name).read_bytes() if (folder / name).is_file() else None
+        if content is None or hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError(f"{folder / name}: missing or damaged; {again}")
+        if name in ("metadata.json", "tracks.npz") or name.startswith(("frames/", "depths/")):
+            contents[name] = content
+    metadata = json.loads(contents["metadata.json"])
+    with np.load(io.BytesIO(contents["tracks.npz"]), allow_pickle=False) as arrays:
         tracks, visible = arrays["tracks"], arrays["visible"]
-    codes = np.stack([decode_png(p.read_bytes()) for p in sorted((folder / "depths").glob("*.png"))])
+    codes = [decode_codes(contents[name]) for name in _in_order(contents, "depths/")]
     return Clip(
         key=folder.name,
-        video=read_frames(sorted((folder / "frames").glob("*.png"))),
+        video=stack_frames([decode_rgb(contents[name]) for name in _in_order(contents, "frames/")]),
         tracks=tracks,
         visible=visible,
-        depth_m=metres(codes, *metadata["depth_range"]),
+        depth_m=metres(stack_frames(codes), *metadata["depth_range"]) if codes else None,
         metadata=metadata,
     )
 
 
-def read_frames(paths: list[Path]) -> np.ndarray:
-    """Image files of one size as video (T, H, W, 3) uint8."""
-    return np.stack([decode_png(path.read_bytes())[..., :3] for path in paths])
+def _in_order(names: Any, start: str = "") -> list[str]:
+    """Names of image files that begin with `start`, by the number in them: 999 comes before 1000."""
+    numbers = {
+        name: re.fullmatch(r"(\d+)\.(png|jpe?g)", name[len(start) :]) for name in names if name.startswith(start)
+    }
+    return sorted((name for name, match in numbers.items() if match), key=lambda name: int(numbers[name][1]))
 
 
 def read_lbm_folders(path: Path) -> Iterator[Clip]:
-    """LBM's and CoTracker's training layout: <path>/<seq>/frames/*.png and <seq>/<seq>.npy.
+    """LBM's and CoTracker's training layout: <path>/<seq>/frames/*.png and <seq>/<seq>.npy; depths/ are not read.
 
     The npy is a pickled dict: coords (N, T, 2) pixels and `visibility` (N, T), which holds OCCLUSION (true is hidden).
     """
+    if not path.is_dir():
+        raise ValueError(f"{path}: not a folder; give the one that holds <sequence>/frames")
     folders = sorted(folder for folder in path.iterdir() if (folder / "frames").is_dir())
     if not folders:
-        raise ValueError(f"{path}: no <sequence>/frames in it; see docs/reference/formats.md for the layout")
+        raise ValueError(f"{path}: no <sequence>/frames in it; give the folder that holds the sequences")
     for folder in folders:
-        annotation = load_npy_object(folder / f"{folder.name}.npy")
-        frames = sorted(p for p in (folder / "frames").iterdir() if p.suffix in (".png", ".jpg"))
-        if not isinstance(annotation, dict) or not {"coords", "visibility"} <= annotation.keys():
-            raise ValueError(f"{folder}/{folder.name}.npy: expected a dictionary with coords and visibility")
-        yield Clip(
-            key=folder.name,
-            video=read_frames(frames),
-            tracks=np.ascontiguousarray(annotation["coords"].transpose(1, 0, 2), np.float32),
-            visible=~np.ascontiguousarray(annotation["visibility"].T, bool),
-            metadata={"source": "lbm_folder"},
+        with _naming(folder):
+            clip = _read_lbm_folder(folder)
+        yield clip
+
+
+def _read_lbm_folder(folder: Path) -> Clip:
+    annotation = load_npy_object(folder / f"{folder.name}.npy")
+    if not isinstance(annotation, dict) or not {"coords", "visibility"} <= annotation.keys():
+        raise ValueError(f"{folder / folder.name}.npy: expected a dictionary with coords and visibility")
+    coords, is_hidden = np.asarray(annotation["coords"]), np.asarray(annotation["visibility"])
+    frames = _in_order(p.name for p in (folder / "frames").iterdir())
+    if coords.ndim != 3 or coords.shape[1:] != (len(frames), 2) or is_hidden.shape != coords.shape[:2]:
+        raise ValueError(
+            f"{folder / folder.name}.npy: coords {coords.shape} and visibility {is_hidden.shape}, "
+            f"expected (N, {len(frames)}, 2) and (N, {len(frames)}) for the {len(frames)} frames"
         )
+    return Clip(
+        key=_clean(folder.name),
+        video=stack_frames([decode_rgb((folder / "frames" / name).read_bytes()) for name in frames]),
+        tracks=np.ascontiguousarray(coords.transpose(1, 0, 2), np.float32),
+        visible=~np.ascontiguousarray(is_hidden.T, bool),
+        metadata={"source": "lbm_folder"},
+    )
 
 
 def read_tapvid(path: Path) -> Iterator[Clip]:
     """A TAP-Vid pickle: a dict of videos by name (DAVIS) or a list of them (RGB-Stacking, Kinetics, RoboTAP).
 
     Per video: video (T, H, W, 3) uint8 or a list of JPEG bytes, points (N, T, 2) as fractions of the frame in raster
-    convention, occluded (N, T). Positions become pixels of the stored frames.
+    convention, occluded (N, T); other keys are left. Positions become pixels of the stored frames.
     """
     content = load_pickle(path)
     if isinstance(content, list):
@@ -100,22 +134,48 @@ def read_tapvid(path: Path) -> Iterator[Clip]:
     for name, video in content.items():
         if not isinstance(video, dict) or not {"video", "points", "occluded"} <= video.keys():
             raise ValueError(f"{path}: video {name!r} lacks video, points or occluded")
-        yield _tapvid_clip(re.sub(r"[^A-Za-z0-9_-]", "-", str(name)), video)
+        with _naming(path, f"video {name!r}"):
+            clip = _read_tapvid_video(_clean(str(name)), video)
+        yield clip
 
 
-def _tapvid_clip(key: str, content: dict[str, Any]) -> Clip:
+def _read_tapvid_video(key: str, content: dict[str, Any]) -> Clip:
     frames = content["video"]
     if not isinstance(frames, np.ndarray) or frames.dtype == object:
-        frames = np.stack([decode_png(frame)[..., :3] for frame in frames])
-    height, width = frames.shape[1:3]
-    points = np.asarray(content["points"], np.float64) * (width, height)
+        frames = stack_frames([decode_rgb(frame) for frame in frames])
+    num_frames, height, width = frames.shape[:3]
+    points, is_hidden = np.asarray(content["points"]), np.asarray(content["occluded"])
+    if points.ndim != 3 or points.shape[1:] != (num_frames, 2) or is_hidden.shape != points.shape[:2]:
+        raise ValueError(
+            f"points {points.shape} and occluded {is_hidden.shape}, "
+            f"expected (N, {num_frames}, 2) and (N, {num_frames}) for the {num_frames} frames"
+        )
+    pixels = points.astype(np.float64) * (width, height)  # (N, T, 2)
     return Clip(
         key=key,
         video=frames,
-        tracks=points.transpose(1, 0, 2).astype(np.float32),
-        visible=~np.asarray(content["occluded"], bool).T,
+        tracks=np.ascontiguousarray(pixels.transpose(1, 0, 2), np.float32),
+        visible=~np.ascontiguousarray(is_hidden.T, bool),
         metadata={"source": "tapvid"},
     )
+
+
+def _clean(name: str) -> str:
+    """A name in the grammar of keys: every other character becomes '-'."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+@contextmanager
+def _naming(path: Path, what: str = "") -> Iterator[None]:
+    """Let every complaint about strange content name the file and be a ValueError."""
+    where = f"{path}: {what}: " if what else f"{path}: "
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{where}{error}") from None
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{where}not as expected ({reason})") from None
 
 
 SOURCES: dict[str, Callable[[Path], Iterator[Clip]]] = {

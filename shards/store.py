@@ -1,9 +1,10 @@
 """Random access to packed clips through the index's own offsets: every byte that is used is checked."""
 
 import hashlib
-import json
 import os
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,26 @@ import numpy as np
 
 from shards.clip import Clip
 from shards.depth import read_depth
-from shards.members import decode_array, decode_png, frame_name
-from shards.pack import INDEX_FORMAT, read_json
+from shards.index import read_index
+from shards.members import decode_array, decode_clip
 
 
 class ClipStore:
     """The clips of one index.json: `len(store)`, `store.keys`, `store[i]`, `store.read(i, frames=..., with_depth=...)`.
 
-    Files are opened when first read and again in each process, so a store may be handed to forked loader workers.
-    Raises ValueError that names tar, member and next command for bytes that differ from what was packed.
+    It holds no open file: a tar is opened for each clip that is read (20 microseconds), so a store may be handed to
+    forked or spawned loader workers and threads. Raises ValueError that names tar, member and next command for bytes
+    that differ from what was packed.
     """
 
     def __init__(self, index: str | Path):
         self.path = Path(index)
-        content = read_json(self.path, INDEX_FORMAT)
+        content = read_index(self.path)
         self.dataset: str = content["dataset"]
         self.shards: list[dict[str, Any]] = content["shards"]
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self._rows = [(shard, clip) for shard in self.shards for clip in shard["clips"]]
-        if len(self._rows) != content["num_clips"]:
-            raise ValueError(f"{self.path}: says {content['num_clips']} clips and lists {len(self._rows)}")
         self.keys: list[str] = [clip["key"] for _, clip in self._rows]
-        self._files: dict[tuple[int, str], int] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -40,66 +39,67 @@ class ClipStore:
     def __getitem__(self, number: int) -> Clip:
         return self.read(number)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": {}}
-
     def read(self, number: int, frames: slice | None = None, with_depth: bool = False) -> Clip:
-        """Read clip `number`; `frames` decodes only those, and cuts tracks, visibility and depth alike."""
+        """Read clip `number`; `frames` decodes only those, and cuts tracks, visibility and depth alike.
+
+        Raises ValueError for a slice that is empty or runs backwards, for depth where none was packed, and for damage.
+        """
         shard, row = self._rows[number]
-        chosen = range(row["num_frames"])[frames or slice(None)]
-        frames = slice(chosen.start, chosen.stop, chosen.step)
-        wanted = {frame_name(t) for t in range(row["num_frames"])} | {"tracks.npy", "visible.npy", "metadata.json"}
-        if set(row["members"]) != wanted:
-            raise ValueError(f"{self.path}: clip {row['key']} lacks members; delete the index and run `snakemake data`")
-
-        def member(name: str) -> bytes:
-            return self._member(shard, row, name)
-
+        key, num_frames = row["key"], row["num_frames"]
+        chosen = range(num_frames)[frames or slice(None)]
+        if not chosen or chosen.step < 1:
+            raise ValueError(f"{self.path}: {frames} chooses no frames of clip {key}, which has 0..{num_frames - 1}")
         depth_m = None
         if with_depth:
             if not shard["depth"]:
-                raise ValueError(f"{self.path}: clip {row['key']} was packed without depth")
-            depth_m = read_depth(self.path.parent / shard["depth"], row["key"], frames)
-        return Clip(
-            key=row["key"],
-            video=np.stack([decode_png(member(frame_name(t))) for t in chosen]),
-            tracks=decode_array(member("tracks.npy"))[frames],
-            visible=decode_array(member("visible.npy"))[frames],
-            depth_m=depth_m,
-            metadata=json.loads(member("metadata.json")),
-        )
+                raise ValueError(f"{self.path}: clip {key} was packed without depth; read it with with_depth=False")
+            depth_m = read_depth(self.path.parent / shard["depth"], key, slice(chosen.start, chosen.stop, chosen.step))
+        with self._members(shard, row) as member:
+            clip = decode_clip(key, num_frames, member, frames=chosen, depth_m=depth_m)
+        _check_size(clip, row, self.path)
+        return clip
 
     def read_annotations(self, number: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         """Tracks (T, N, 2), visible (T, N) and frame size (H, W) of clip `number` without decoding its frames."""
         shard, row = self._rows[number]
-        tracks, visible = (decode_array(self._member(shard, row, f"{name}.npy")) for name in ("tracks", "visible"))
+        with self._members(shard, row) as member:
+            tracks, visible = (decode_array(member(name)) for name in ("tracks.npy", "visible.npy"))
         return tracks, visible, (row["height"], row["width"])
 
-    def _member(self, shard: dict[str, Any], row: dict[str, Any], name: str) -> bytes:
-        place = row["members"][name]
+    @contextmanager
+    def _members(self, shard: dict[str, Any], row: dict[str, Any]) -> Iterator[Callable[[str], bytes]]:
+        """A function that reads members of a clip by name; every complaint names the tar and the next command."""
         tar = self.path.parent / shard["tar"]
-        content = os.pread(self._open(tar), place["size"], place["offset"])
-        if len(content) != place["size"] or zlib.crc32(content) != place["crc32"]:
-            what = "is cut short" if len(content) != place["size"] else "has flipped bytes"
+        try:
+            descriptor = os.open(tar, os.O_RDONLY)
+        except FileNotFoundError:
+            raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
+        try:
+            yield lambda name: _read_member(descriptor, row, name)
+        except ValueError as error:
             raise ValueError(
-                f"{tar}: member {row['key']}.{name} {what}; see `python -m shards verify {self.path}`, "
+                f"{tar}: {error}; see `python -m shards verify {self.path}`, "
                 f"then delete the tar and run `snakemake {tar}`"
-            )
-        return content
+            ) from None
+        finally:
+            os.close(descriptor)
 
-    def _open(self, tar: Path) -> int:
-        # Keyed by process: a forked worker must not share the parent's descriptors.
-        key = (os.getpid(), tar.name)
-        if key not in self._files:
-            try:
-                self._files[key] = os.open(tar, os.O_RDONLY)
-            except FileNotFoundError:
-                raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
-        return self._files[key]
 
-    def close(self) -> None:
-        """Close the files of this process."""
-        for (pid, _), descriptor in self._files.items():
-            if pid == os.getpid():
-                os.close(descriptor)
-        self._files.clear()
+def _read_member(descriptor: int, row: dict[str, Any], name: str) -> bytes:
+    place = row["members"][name]
+    content = os.pread(descriptor, place["size"], place["offset"])
+    if len(content) != place["size"]:
+        raise ValueError(f"member {row['key']}.{name} is cut short")
+    if zlib.crc32(content) != place["crc32"]:
+        raise ValueError(f"member {row['key']}.{name} has flipped bytes")
+    return content
+
+
+def _check_size(clip: Clip, row: dict[str, Any], index: Path) -> None:
+    height, width = clip.video.shape[1:3]
+    found = (height, width, clip.tracks.shape[1])
+    if found != (row["height"], row["width"], row["num_tracks"]):
+        raise ValueError(
+            f"{index}: clip {clip.key} is {width}x{height} with {found[2]} tracks, which is not what the index says; "
+            "write it again (python -m shards index)"
+        )

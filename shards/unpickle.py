@@ -1,34 +1,182 @@
-"""Read pickles of others without running their code: arrays, containers, strings, bytes and numbers only."""
+"""Read pickles of others without running their code: arrays, containers, strings, bytes and numbers only.
 
+A pickle asks for functions by name and calls them. Here the few names that plain arrays need lead to stand-ins that
+only take notes; the arrays are made afterwards from checked notes. numpy's own hooks are never handed a stranger's
+state: a forged dtype could make it take bytes of the file for pointers.
+"""
+
+import math
 import pickle
+import re
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-ADMITTED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),  # protocol 2 writes bytes as encode(text, "latin1")
+DTYPE = re.compile(r"[biufcSU]\d{1,9}|O8?|\?")
+"""Kinds of plain arrays. Structured ones (V) are not among them."""
+
+
+class _Dtype:
+    """Notes of a dtype: its code, and the byte order that its state gives."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: str):
+        if not isinstance(code, str) or not DTYPE.fullmatch(code.lstrip("<>|=")):
+            raise ValueError(f"holds an array of type {code!r}; only numbers, booleans and text are read")
+        self.code, self.order = code.lstrip("<>|="), code[0] if code[0] in "<>" else "="
+
+    def __setstate__(self, state: tuple) -> None:
+        _, order, *structure = state
+        if order not in ("<", ">", "|", "=") or structure[:3] != [None, None, None]:
+            raise ValueError("holds a structured array; only numbers, booleans and text are read")
+        self.order = "=" if order == "|" else order
+
+    def make(self) -> np.dtype:
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+class _Array:
+    """Notes of an array: shape, dtype, order and content."""
+
+    __slots__ = ("content", "dtype", "is_fortran", "is_scalar", "shape")
+
+    def __init__(self, shape: Any = None, dtype: Any = None, is_fortran: Any = False, content: Any = None):
+        self.shape, self.dtype, self.is_fortran, self.content = shape, dtype, is_fortran, content
+        self.is_scalar = False
+
+    def __setstate__(self, state: tuple) -> None:
+        self.shape, self.dtype, self.is_fortran, self.content = state[-4:]
+
+    def make(self, resolve: Any) -> Any:
+        if not isinstance(self.dtype, _Dtype) or not isinstance(self.shape, tuple):
+            raise ValueError("holds a damaged array")
+        if any(type(length) is not int or length < 0 for length in self.shape):
+            raise ValueError(f"holds an array of shape {self.shape}")
+        dtype, size, order = self.dtype.make(), math.prod(self.shape), "F" if self.is_fortran else "C"
+        if dtype.hasobject:
+            if not isinstance(self.content, list) or len(self.content) != size:
+                raise ValueError("holds a damaged array of objects")
+            flat = np.empty(size, object)
+            for place, value in enumerate(self.content):
+                flat[place] = resolve(value)
+        else:
+            if not isinstance(self.content, bytes | bytearray) or len(self.content) != size * dtype.itemsize:
+                raise ValueError(f"holds an array {self.shape} of {dtype} whose bytes do not fit it")
+            flat = np.frombuffer(self.content, dtype) if len(self.content) else np.empty(size, dtype)
+        array = flat.reshape(self.shape, order=order)
+        return array[()] if self.is_scalar else array
+
+
+class _DtypeCall:
+    __slots__ = ()  # nothing of a stand-in can be set from a pickle
+
+    def __call__(self, code: str, align: Any = False, copy: Any = True) -> _Dtype:
+        return _Dtype(code)
+
+
+class _ReconstructCall:
+    __slots__ = ()
+
+    def __call__(self, *arguments: Any) -> _Array:
+        return _Array()
+
+
+class _FromBufferCall:
+    __slots__ = ()
+
+    def __call__(self, content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+        return _Array(shape, dtype, order == "F", content)
+
+
+class _ScalarCall:
+    __slots__ = ()
+
+    def __call__(self, dtype: Any, content: Any) -> _Array:
+        array = _Array((), dtype, False, content)
+        array.is_scalar = True
+        return array
+
+
+class _EncodeCall:
+    """Pickle protocol 2 writes bytes as encode(text, "latin1")."""
+
+    __slots__ = ()
+
+    def __call__(self, text: Any, encoding: Any) -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise ValueError("holds damaged bytes")
+        return text.encode("latin1")
+
+
+class _EmptyBytesCall:
+    """Pickle protocol 2 writes empty bytes as bytes()."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
+STAND_INS: dict[str, Any] = {
+    "numpy.ndarray": "numpy.ndarray",  # only ever an argument of _reconstruct
+    "numpy.dtype": _DtypeCall(),
+    "numpy.core.multiarray._reconstruct": _ReconstructCall(),
+    "numpy.core.multiarray.scalar": _ScalarCall(),
+    "numpy.core.numeric._frombuffer": _FromBufferCall(),
+    "_codecs.encode": _EncodeCall(),
+    "builtins.bytes": _EmptyBytesCall(),
+    "__builtin__.bytes": _EmptyBytesCall(),
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise ValueError(f"asks for {module}.{name}; only arrays, containers, strings, bytes and numbers are read")
-        # numpy.core is the old name of numpy._core; asking for it would warn.
-        return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
+        asked = f"{module}.{name}"
+        # numpy._core is the name that numpy 2 writes for numpy.core.
+        stand_in = STAND_INS.get(asked.replace("numpy._core.", "numpy.core.", 1))
+        if stand_in is None:
+            raise ValueError(f"asks for {asked}; only arrays, containers, strings, bytes and numbers are read")
+        return stand_in
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ValueError("asks for an object outside the file")
+
+
+class _Resolver:
+    """Replaces the notes inside lists, tuples and dictionaries by what they describe."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, Any] = {}
+        self.open: set[int] = set()
+
+    def __call__(self, value: Any) -> Any:
+        if not isinstance(value, _Array | _Dtype | dict | list | tuple):
+            return value
+        if id(value) in self.open:
+            raise ValueError("holds a container inside itself")
+        if id(value) not in self.made:
+            self.open.add(id(value))
+            self.made[id(value)] = self._make(value)
+            self.open.discard(id(value))
+        return self.made[id(value)]
+
+    def _make(self, value: Any) -> Any:
+        if isinstance(value, _Array):
+            return value.make(self)
+        if isinstance(value, _Dtype):
+            return value.make()
+        if isinstance(value, dict):
+            return {key: self(inner) for key, inner in value.items()}
+        return type(value)(self(inner) for inner in value)
 
 
 def load_pickle(path: Path) -> Any:
-    """The content of a pickle file; raises ValueError for anything but plain data, and executes none of it."""
+    """The content of a pickle file; raises ValueError for anything but plain data, and executes none of it.
+
+    Arrays come back read-only: they are views of the bytes that were read.
+    """
     with Path(path).open("rb") as file:
         return _load(file, path)
 
@@ -38,20 +186,19 @@ def load_npy_object(path: Path) -> Any:
     with Path(path).open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-            )
+            is_first = version == (1, 0)
+            read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
             shape, _, dtype = read_header(file)
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: not an npy file ({error})") from None
         if shape != () or not dtype.hasobject:
             raise ValueError(f"{path}: holds an array {shape} of {dtype}, expected one pickled dictionary")
         content = _load(file, path)
-    return content.item() if isinstance(content, np.ndarray) else content
+    return content.item() if isinstance(content, np.ndarray) and content.shape == () else content
 
 
 def _load(file: IO[bytes], path: Path) -> Any:
     try:
-        return _Unpickler(file).load()
+        return _Resolver()(_Unpickler(file).load())
     except Exception as error:  # damaged pickles raise anything
         raise ValueError(f"{path}: refused or damaged pickle: {error}") from None

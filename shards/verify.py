@@ -3,44 +3,83 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from shards.files import sha256_of
+from shards.index import SHARD_FORMAT, read_json
 from shards.store import ClipStore
 
 
 def find_problems(index: Path, *, deep: bool = False) -> Iterator[str]:
-    """Yield one line for each thing that differs from the index; `deep` also decodes every clip."""
+    """Yield one line for each thing that differs from the index; `deep` also decodes every clip and its depth.
+
+    Checked of each shard: sha256 of tar and depth store, names, places and sizes of the tar's members, and that the
+    index was written after the shard. Raises ValueError for an index that cannot be read.
+    """
     store = ClipStore(index)
     for shard in store.shards:
-        tar = index.parent / shard["tar"]
-        if not tar.is_file():
-            yield f"{tar}: missing; run `snakemake {tar}`"
-        elif sha256_of(tar) != shard["sha256"]:
-            yield f"{tar}: sha256 differs ({_first_damage(tar, shard)}); delete it and run `snakemake {tar}`"
+        yield from _check_tar(index.parent / shard["tar"], shard)
         if shard["depth"]:
-            depth = index.parent / shard["depth"]
-            if not depth.is_dir():
-                yield f"{depth}: missing; run `snakemake {tar}`"
-            elif sha256_of(depth) != shard["depth_sha256"]:
-                yield f"{depth}: sha256 differs; delete it and run `snakemake {tar}`"
+            yield from _check_depth(index.parent / shard["depth"], shard)
+        yield from _check_entry(index, shard)
     if deep:
-        with_depth = {clip["key"] for shard in store.shards if shard["depth"] for clip in shard["clips"]}
-        for number, key in enumerate(store.keys):
+        has_depth = [bool(shard["depth"]) for shard in store.shards for _ in shard["clips"]]
+        for number in range(len(store)):
             try:
-                store.read(number, with_depth=key in with_depth)
-            except ValueError as error:
+                store.read(number, with_depth=has_depth[number])
+            except (ValueError, OSError) as error:
                 yield str(error)
 
 
-def _first_damage(tar: Path, shard: dict) -> str:
-    """Say what is wrong with a tar: its size, its members, or their bytes."""
+def _check_tar(tar: Path, shard: dict[str, Any]) -> Iterator[str]:
+    if not tar.is_file():
+        yield f"{tar}: missing; run `snakemake {tar}`"
+        return
+    damage = _find_damage(tar, shard)
+    if sha256_of(tar) != shard["sha256"]:
+        yield f"{tar}: sha256 differs ({damage or 'bytes of a member'}); delete it and run `snakemake {tar}`"
+    elif damage:
+        yield f"{tar}: {damage}, though its sha256 is right; write the index again (python -m shards index)"
+
+
+def _check_depth(depth: Path, shard: dict[str, Any]) -> Iterator[str]:
+    if not depth.is_dir():
+        yield f"{depth}: missing; pack again (python -m shards pack)"
+    elif sha256_of(depth) != shard["depth_sha256"]:
+        yield f"{depth}: sha256 differs; delete it and pack again (python -m shards pack)"
+
+
+def _check_entry(index: Path, shard: dict[str, Any]) -> Iterator[str]:
+    """A shard that was packed anew beside an old index has another sha256 in its own JSON."""
+    entry = (index.parent / shard["tar"]).with_suffix(".json")
+    if not entry.is_file():
+        return  # the index alone is enough to read
+    try:
+        content = read_json(entry, SHARD_FORMAT)
+    except ValueError as error:
+        yield str(error)
+        return
+    if content.get("sha256") != shard["sha256"] or content.get("depth_sha256") != shard["depth_sha256"]:
+        yield f"{index}: older than {entry.name}; write it again (python -m shards index)"
+
+
+def _find_damage(tar: Path, shard: dict[str, Any]) -> str | None:
+    """What differs in size or members of a tar; None when they are as in the index."""
     if tar.stat().st_size != shard["bytes"]:
         return f"{tar.stat().st_size} bytes instead of {shard['bytes']}"
     try:
-        with tarfile.open(tar) as archive:
-            found = {member.name for member in archive}
-    except tarfile.TarError as error:
+        with tarfile.open(tar, "r:") as archive:
+            found = {member.name: (member.offset_data, member.size) for member in archive}
+    except (tarfile.TarError, OSError, EOFError) as error:
         return f"not a tar: {error}"
-    wanted = {f"{clip['key']}.{name}" for clip in shard["clips"] for name in clip["members"]}
-    missing = sorted(wanted - found)
-    return f"member {missing[0]} is missing" if missing else "bytes of a member"
+    wanted = {
+        f"{clip['key']}.{name}": (place["offset"], place["size"])
+        for clip in shard["clips"]
+        for name, place in clip["members"].items()
+    }
+    for name, place in wanted.items():
+        if name not in found:
+            return f"member {name} is missing"
+        if found.pop(name) != place:
+            return f"member {name} lies elsewhere"
+    return f"member {next(iter(found))} is in no clip of the index" if found else None

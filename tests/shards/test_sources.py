@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shards.__main__ import main
 from shards.sources import read_clip_folders, read_lbm_folders, read_tapvid
-from shards.unpickle import load_pickle
 from tests.conftest import make_clip
 
 
@@ -55,15 +55,6 @@ def test_tapvid_list_of_jpeg_videos(tmp_path):
 class Hostile:
     def __reduce__(self):
         return (exec, ("import pathlib; pathlib.Path('executed').touch()",))
-
-
-@pytest.mark.parametrize("content", [Hostile(), {"video": [Hostile()]}])
-def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match=r"x\.pkl: refused or damaged pickle: asks for builtins\.exec"):
-        load_pickle(tmp_path / "x.pkl")
-    assert not (tmp_path / "executed").exists()
 
 
 def write_lbm_folder(root, clip, annotation):
@@ -123,5 +114,109 @@ def test_clip_folders_are_read_and_checked(tmp_path):
         list(read_clip_folders(listing))
     rows[0]["manifest_sha256"] = "0" * 64
     listing.write_text(json.dumps({"format": "frameline-clips/1", "dataset": "x", "clips": rows}))
-    with pytest.raises(ValueError, match=r"missing or not as shard-000000\.json lists it"):
+    with pytest.raises(ValueError, match=r"manifest\.json: is not the one that the shard.s JSON lists"):
         list(read_clip_folders(listing))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"occluded": np.zeros((11, 6), bool)}, r"points \(12, 6, 2\) and occluded \(11, 6\), expected \(N, 6, 2\)"),
+        ({"points": np.zeros((12, 5, 2))}, r"points \(12, 5, 2\) and occluded"),
+        ({"points": np.full((12, 6, 2), np.nan)}, "tracks is NaN or infinite"),
+        ({"video": [b"<html>", b"<html>"]}, r"cannot be decoded \(neither PNG nor JPEG\)"),
+        ({"video": []}, "there is no frame"),
+        ({"video": 5}, "not as expected"),
+        ({"video": np.zeros((6, 32, 32, 3), np.float32)}, "video is 4-d float32"),
+    ],
+)
+def test_strange_tapvid_videos_are_named(tmp_path, change, message):
+    video = tapvid_video(make_clip(depth=False)) | change
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"good": tapvid_video(make_clip()), "camel": video}))
+    with pytest.raises(ValueError, match=rf"x\.pkl: video 'camel': .*{message}"):
+        list(read_tapvid(tmp_path / "x.pkl"))
+
+
+@pytest.mark.parametrize("content", [5, {}, {"a": 5}, {"a": {"video": 1}}, [{"points": 1}]])
+def test_pickles_of_something_else_are_named(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"x\.pkl: (expected a dictionary or list|video .* lacks)"):
+        list(read_tapvid(tmp_path / "x.pkl"))
+
+
+def test_names_that_clean_to_one_key_do_not_overwrite_each_other(tmp_path, capsys):
+    video = tapvid_video(make_clip())
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a b": video, "a.b": video}))
+    assert main(["pack", "--source", "tapvid", str(tmp_path / "x.pkl"), "--out", str(tmp_path / "s")]) == 2
+    assert "clip a-b comes twice" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ({"coords": np.zeros((12, 6, 2))}, "expected a dictionary with coords and visibility"),
+        ({"coords": np.zeros((12, 5, 2)), "visibility": np.zeros((12, 5))}, r"expected \(N, 6, 2\) and \(N, 6\)"),
+        ({"coords": np.zeros((6, 12, 2)), "visibility": np.zeros((6, 12))}, r"for the 6 frames"),
+        ({"coords": np.full((12, 6, 2), np.nan), "visibility": np.zeros((12, 6))}, "tracks is NaN"),
+    ],
+)
+def test_strange_lbm_annotations_are_named(tmp_path, annotation, message):
+    write_lbm_folder(tmp_path, make_clip("0007", depth=False), annotation)
+    with pytest.raises(ValueError, match=rf"0007.*{message}"):
+        list(read_lbm_folders(tmp_path))
+
+
+def test_frames_are_ordered_by_number_and_become_rgb(tmp_path):
+    clip = make_clip("long", num_frames=12, depth=False)
+    annotation = {"coords": clip.tracks.transpose(1, 0, 2), "visibility": ~clip.visible.T}
+    write_lbm_folder(tmp_path, clip, annotation)
+    for t in range(12):
+        (tmp_path / "long" / "frames" / f"{t:03d}.png").rename(tmp_path / "long" / "frames" / f"{t + 995}.png")
+    (tmp_path / "long" / "frames" / "notes.txt").write_text("not a frame")
+    (read,) = read_lbm_folders(tmp_path)
+    np.testing.assert_array_equal(read.video, clip.video)
+    grey = tmp_path / "long" / "frames" / "1000.png"
+    grey.write_bytes(png(np.full((32, 32), 7, np.uint8)))
+    (read,) = read_lbm_folders(tmp_path)
+    assert (read.video[5] == 7).all()
+    grey.write_bytes(png(np.zeros((32, 16, 3), np.uint8)))
+    with pytest.raises(ValueError, match=r"long: frame 5 has shape \(32, 16, 3\), frame 0 has \(32, 32, 3\)"):
+        list(read_lbm_folders(tmp_path))
+
+
+def test_an_incomplete_clip_folder_is_not_left_out_silently(tmp_path):
+    for key in ("a", "b"):
+        write_clip_folder(tmp_path, make_clip(key))
+    (tmp_path / ".c.1234.tmp").mkdir()  # one that is being rendered
+    assert [clip.key for clip in read_clip_folders(tmp_path)] == ["a", "b"]
+    (tmp_path / "b" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"b: not complete, it has no manifest\.json; delete the folder"):
+        list(read_clip_folders(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["tracks.npz", "metadata.json"])
+def test_a_clip_folder_without_its_files_is_refused(tmp_path, name):
+    write_clip_folder(tmp_path, make_clip("a"))
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["files"][name]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"a: not as expected \(lacks '{name}'\)"):
+        list(read_clip_folders(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "tapvid", "absent.pkl"], "absent.pkl"),
+        (["--source", "lbm_folder", "absent"], "absent: not a folder"),
+        (["absent.json"], "absent.json: not there"),
+        (["."], "no clip folder in it"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["pack", *arguments, "--out", "s"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors
