@@ -1,0 +1,201 @@
+"""Make kubric-nightly 2023.12.27 work with bpy 4.2 to 4.5: the only module that touches kubric's internals.
+
+Each fix names what breaks without it. `load_kubric()` installs them once; `prepare_blender` after each reset.
+"""
+
+import functools
+import importlib.util
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+OLDEST, BEYOND = (4, 2), (4, 6)
+
+
+def load_kubric() -> types.ModuleType:
+    """Import kubric with its renderer and simulator, patched; raises RuntimeError for an untried Blender."""
+    import bpy
+
+    version = bpy.app.version[:2]
+    if not OLDEST <= version < BEYOND:
+        raise RuntimeError(f"bpy {bpy.app.version_string} is untried; the renderer's environment pins 4.5")
+    has_tensorflow = "tensorflow" in sys.modules or importlib.util.find_spec("tensorflow") is not None
+    if not has_tensorflow:
+        sys.modules["tensorflow"] = _tensorflow_stand_in()
+    try:
+        import kubric
+        import kubric.renderer
+        import kubric.simulator
+    finally:
+        # Left in place it would fool libraries that ask whether TensorFlow is there.
+        if not has_tensorflow:
+            del sys.modules["tensorflow"]
+    _fix_object_coordinates()
+    _fix_channel_names()
+    _fix_flow()
+    _fix_principled_material()
+    return kubric
+
+
+def _tensorflow_stand_in() -> types.ModuleType:
+    """kubric uses TensorFlow only to copy and open files."""
+    import shutil
+
+    tensorflow = types.ModuleType("tensorflow")
+
+    def copy(source: Any, target: Any, overwrite: bool = False) -> None:
+        if str(source).startswith("gs:") or str(target).startswith("gs:"):
+            raise ValueError(f"{source}: a Google bucket needs TensorFlow; download the assets and name their folder")
+        shutil.copyfile(source, target)
+
+    tensorflow.io = types.SimpleNamespace(gfile=types.SimpleNamespace(copy=copy, GFile=open))
+    return tensorflow
+
+
+def _fix_object_coordinates() -> None:
+    """Without it object coordinates are all zero, silently: an AOV node's name is no longer its AOV's name."""
+    from kubric.renderer import blender_utils
+
+    if getattr(blender_utils.add_coordinate_material, "is_fixed", False):
+        return
+    original = blender_utils.add_coordinate_material
+
+    def add_coordinate_material() -> Any:
+        material = original()
+        for node in material.node_tree.nodes:
+            if node.type == "OUTPUT_AOV":
+                node.aov_name = "ObjectCoordinates"
+        return material
+
+    add_coordinate_material.is_fixed = True
+    blender_utils.add_coordinate_material = add_coordinate_material
+
+
+def _fix_channel_names() -> None:
+    """Without it kubric's own reader of EXR files ends in KeyError: since 4.3 some channels have lower-case names."""
+    from kubric.renderer import blender_utils
+
+    if getattr(blender_utils.read_channels_from_exr, "is_fixed", False):
+        return
+    original = blender_utils.read_channels_from_exr
+
+    @functools.wraps(original)
+    def read_channels_from_exr(exr: Any, channel_names: Sequence[str]) -> Any:
+        actual = {name.lower(): name for name in exr.header()["channels"]}
+        if "vector.w" in actual:  # the flow, see _fix_flow
+            channel_names = [
+                "Vector." + "XYZW"["RGBA".index(name[-1])] if name.startswith("Vector.") else name
+                for name in channel_names
+            ]
+        return original(exr, [actual.get(name.lower(), name) for name in channel_names])
+
+    read_channels_from_exr.is_fixed = True
+    blender_utils.read_channels_from_exr = read_channels_from_exr
+
+
+def _fix_flow() -> None:
+    """Without it the flow's rows are 1.0 everywhere in 4.4 and 4.5, silently: alpha is lost when colours are combined.
+
+    The Vector pass goes straight into the file there; on 4.2 that would write three of its four channels.
+    """
+    import bpy
+    from kubric.renderer import blender_utils
+
+    if bpy.app.version < (4, 4) or getattr(blender_utils.set_up_exr_output_node, "is_fixed", False):
+        return
+    original = blender_utils.set_up_exr_output_node
+
+    def set_up_exr_output_node(*arguments: Any, **settings: Any) -> Any:
+        node = original(*arguments, **settings)
+        tree = bpy.context.scene.node_tree
+        vector = tree.nodes["Render Layers Aux"].outputs["Vector"]
+        tree.links.new(vector, node.inputs["Vector"])
+        return node
+
+    set_up_exr_output_node.is_fixed = True
+    blender_utils.set_up_exr_output_node = set_up_exr_output_node
+
+
+def _fix_principled_material() -> None:
+    """Without it adding a PrincipledBSDFMaterial ends in KeyError: four of the shader's sockets changed in 4.0."""
+    import bpy
+    from kubric import core
+    from kubric.renderer.blender import AttributeSetter, Blender, KeyframeSetter
+    from kubric.renderer.blender_utils import prepare_blender_object
+
+    sockets = {
+        "color": "Base Color",
+        "roughness": "Roughness",
+        "metallic": "Metallic",
+        "specular": "Specular IOR Level",
+        "ior": "IOR",
+        "transmission": "Transmission Weight",
+        "emission": "Emission Color",
+    }  # the roughness of transmission is gone, and the tint of the highlight is a colour of its own
+
+    @prepare_blender_object
+    def add_principled_material(self: Any, asset: Any) -> Any:
+        material = bpy.data.materials.new(asset.uid)
+        material.use_nodes = True
+        inputs = material.node_tree.nodes["Principled BSDF"].inputs
+        inputs["Emission Strength"].default_value = 1.0  # 0 by default, and then an emission colour does nothing
+        for trait, socket in sockets.items():
+            asset.observe(AttributeSetter(inputs[socket], "default_value"), trait)
+            asset.observe(KeyframeSetter(inputs[socket], "default_value"), trait, type="keyframe")
+        return material
+
+    Blender.__dict__["add_asset"].register(core.PrincipledBSDFMaterial, add_principled_material)
+
+
+def drop_passes(names: Sequence[str]) -> None:
+    """Neither render nor write these passes of the annotation layer: each costs time in every frame."""
+    import bpy
+
+    switches = {"UV": "use_pass_uv", "Vector": "use_pass_vector", "Normal": "use_pass_normal"}
+    scene = bpy.context.scene
+    writer = next(node for node in scene.node_tree.nodes if node.type == "OUTPUT_FILE")
+    for name in names:
+        writer.file_slots.remove(writer.inputs[name])
+        if not any(link.from_socket.name == name for link in scene.node_tree.links):  # the blur may still need it
+            setattr(scene.view_layers["AuxOutputs"], switches[name], False)
+
+
+def prepare_blender() -> None:
+    """Give Blender what kubric's importer of OBJ files asks for; call it after each reset of the scene."""
+    import bpy
+
+    if not hasattr(bpy.types.Mesh, "use_auto_smooth"):  # gone since 4.1; kubric sets it to False
+        bpy.types.Mesh.use_auto_smooth = bpy.props.BoolProperty()
+    if not hasattr(bpy.types, "IMPORT_SCENE_OT_obj"):
+        bpy.utils.register_class(_make_obj_importer())
+
+
+def _make_obj_importer() -> type:
+    """The operator import_scene.obj, gone since 4.0, by way of its successor wm.obj_import."""
+    import bpy
+
+    axes = {"-X": "NEGATIVE_X", "-Y": "NEGATIVE_Y", "-Z": "NEGATIVE_Z"}
+
+    class ImportObj(bpy.types.Operator):
+        bl_idname = "import_scene.obj"
+        bl_label = "Import OBJ"
+
+        filepath: bpy.props.StringProperty()
+        use_split_objects: bpy.props.BoolProperty(default=True)
+        axis_forward: bpy.props.StringProperty(default="-Z")
+        axis_up: bpy.props.StringProperty(default="Y")
+
+        def execute(self, context: Any) -> set[str]:
+            forward, up = (axes.get(axis, axis) for axis in (self.axis_forward, self.axis_up))
+            result = bpy.ops.wm.obj_import(
+                filepath=self.filepath,
+                forward_axis=forward,
+                up_axis=up,
+                use_split_objects=self.use_split_objects,
+            )
+            # The successor turns the object, the old one turned its vertices; kubric sets the object's rotation.
+            bpy.ops.object.transform_apply(location=False, rotation=True, scale=False)
+            return result
+
+    return ImportObj

@@ -1,0 +1,115 @@
+"""From the files that kubric lets Blender write to arrays over time, and from a rendered scene to annotation's input.
+
+Renderer side. Legend: T frames, H W pixels, K bodies of the scene.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from generation.annotate import Passes
+from generation.exr import CRYPTOMATTE, Layers
+
+FARTHEST_M = 1e9
+"""Blender gives 1e10 where a ray meets nothing; inside the dome every ray meets something."""
+
+
+class DegenerateSceneError(Exception):
+    """A scene that makes no clip: another sub-seed is tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """All frames of a clip as they come out of Blender."""
+
+    frames: np.ndarray
+    """(T, H, W, 3) uint8"""
+    depth_m: np.ndarray
+    """(T, H, W) float32: distance to the camera's centre"""
+    hashes: np.ndarray
+    """(T, H, W) uint32: cryptomatte's hash of the object's name"""
+    coordinates: np.ndarray
+    """(T, H, W, 3) float32 in the object's box, 0..1"""
+    normals: np.ndarray
+    """(T, H, W, 3) float32, world space"""
+    forward_flow: np.ndarray | None
+    """(T, H, W, 2) float32 (x, y) pixels: p(t+1) - p(t)"""
+    backward_flow: np.ndarray | None
+    """(T, H, W, 2) float32 (x, y) pixels: p(t) - p(t-1)"""
+
+
+def read_rendered(scratch: Path, num_frames: int, focal_px: float, with_flow: bool) -> Rendered:
+    """Read the scratch folder; raises DegenerateSceneError when files are missing or a picture makes no sense."""
+    paths = sorted((scratch / "exr").glob("*.exr"))
+    if len(paths) != num_frames:
+        raise DegenerateSceneError(f"Blender wrote {len(paths)} of {num_frames} frames")
+    frames = np.stack([iio.imread(scratch / "images" / f"{path.stem}.png")[..., :3] for path in paths])
+    stacks: dict[str, list[np.ndarray]] = {}
+    for path in paths:
+        layers = Layers(path)
+        parts = {
+            "z": layers.read("Depth", "V")[..., 0],
+            "hashes": layers.read(CRYPTOMATTE, "R")[..., 0].view(np.uint32),
+            "coordinates": layers.read("ObjectCoordinates", "RGB").clip(0, 1),
+            "normals": layers.read("Normal", "XYZ"),
+        }
+        if with_flow:
+            parts["forward_flow"], parts["backward_flow"] = layers.flow()
+        for name, part in parts.items():
+            stacks.setdefault(name, []).append(part)
+    arrays = {name: np.stack(parts) for name, parts in stacks.items()}
+    if not (arrays["z"] < FARTHEST_M).all():
+        raise DegenerateSceneError("some rays meet nothing")
+    if frames.max() == 0:
+        raise DegenerateSceneError("all frames are black")
+    return Rendered(
+        frames=frames,
+        depth_m=z_to_distance(arrays.pop("z"), focal_px),
+        forward_flow=arrays.pop("forward_flow", None),
+        backward_flow=arrays.pop("backward_flow", None),
+        **arrays,
+    )
+
+
+def z_to_distance(z: np.ndarray, focal_px: float) -> np.ndarray:
+    """Distance to the camera's centre (..., H, W) float32 from the distance to its plane, at the pixels' centres."""
+    height, width = z.shape[-2:]
+    x = (np.arange(width) + 0.5 - width / 2) / focal_px
+    y = (np.arange(height) + 0.5 - height / 2) / focal_px
+    return (z * np.sqrt(1 + x**2 + y[:, None] ** 2)).astype(np.float32)
+
+
+def number_instances(hashes: np.ndarray, hash_of_body: list[int]) -> tuple[np.ndarray, list[int]]:
+    """Ids (T, H, W) uint8 and the bodies' indices in the order of their ids: most visible pixels first, from 1.
+
+    Bodies that are never seen get no id; 0 is the background.
+    """
+    counts = [int((hashes == value).sum()) for value in hash_of_body]
+    order = [index for index in sorted(range(len(counts)), key=lambda i: (-counts[i], i)) if counts[index]]
+    segmentation = np.zeros(hashes.shape, np.uint8)
+    for number, index in enumerate(order, start=1):
+        segmentation[hashes == hash_of_body[index]] = number
+    return segmentation, order
+
+
+def to_passes(
+    rendered: Rendered,
+    segmentation: np.ndarray,
+    boxes: np.ndarray,
+    camera_positions: np.ndarray,
+    camera_rotations: np.ndarray,
+    focal_px: float,
+) -> Passes:
+    """What annotation needs; `boxes` (K, T, 8, 3) are in the order of the ids."""
+    return Passes(
+        depth_m=rendered.depth_m,
+        segmentation=segmentation,
+        coordinates=rendered.coordinates,
+        normals=rendered.normals,
+        boxes=boxes,
+        camera_positions=camera_positions,
+        camera_rotations=camera_rotations,
+        focal_px=focal_px,
+    )

@@ -1,0 +1,245 @@
+"""Make one clip: plan, simulate, render, annotate, write. Runs alone in a process with the renderer's interpreter.
+
+`child.py render JOB.json` with {"seed", "attempt", "recipe", "assets", "scratch", "out", "threads", "digest"}; exit
+code 3 says that the scene makes no clip (the next attempt's sub-seed may), 4 that the disk is full.
+"""
+
+import contextlib
+import ctypes
+import errno
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from generation import compat, folder
+from generation.annotate import Annotation, annotate
+from generation.config import MoviConfig
+from generation.geometry import box_corners, rotation_matrices
+from generation.passes import DegenerateSceneError, Rendered, number_instances, read_rendered, to_passes
+from generation.scene import ScenePlan, make_rng, plan_scene
+from generation.sources import find_manifests, ids_of_split, read_assets
+from generation.world import FOCAL_MM, SENSOR_MM, World, build_world
+
+EXIT_DEGENERATE, EXIT_NO_SPACE = 3, 4
+LEAST_FREE_BYTES = 16 * 1024**2
+VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
+
+
+def main() -> int:
+    die_with_parent()
+    job = json.loads(Path(sys.argv[1]).read_bytes())
+    scratch = Path(job["scratch"])
+    try:
+        render_clip(job, scratch)
+    except DegenerateSceneError as error:
+        if shutil.disk_usage(scratch).free < LEAST_FREE_BYTES:
+            return EXIT_NO_SPACE  # Blender does not say so: its files are just missing
+        print(f"degenerate: {error}", file=sys.stderr)
+        return EXIT_DEGENERATE
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return EXIT_NO_SPACE
+        raise
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when its parent ends, even by kill -9."""
+    with contextlib.suppress(OSError, AttributeError):  # elsewhere it ends by itself, and its folder is no clip
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def render_clip(job: dict[str, Any], scratch: Path) -> None:
+    """Make the clip of `job` in the folder job["out"], manifest last; raises DegenerateSceneError."""
+    config = MoviConfig(**job["recipe"])
+    assets = Path(job["assets"])
+    listed = {name: read_assets(manifest) for name, manifest in find_manifests(assets).items()}
+    rng = make_rng(config, job["seed"], job["attempt"])
+    plan = plan_scene(
+        config, ids_of_split(listed["objects"], config.split), ids_of_split(listed["hdri"], config.split), rng
+    )
+    kubric = compat.load_kubric()
+    world = build_world(kubric, config, plan, assets, scratch, rng)
+    check_motion(world, config)
+    focal_px = FOCAL_MM / SENSOR_MM * config.resolution
+    render_frames(world, job)
+    rendered = read_rendered(scratch, config.num_frames, focal_px, config.save_passes)
+    write(job, config, plan, world, rendered, focal_px)
+
+
+def check_motion(world: World, config: MoviConfig) -> None:
+    """Raise DegenerateSceneError before anything is rendered when the simulation failed."""
+    if not all(np.isfinite(poses).all() for poses in world.poses.values()):
+        raise DegenerateSceneError("the simulation gave positions that are no numbers")
+    if sum(world.is_dynamic) < min(config.min_dynamic, 1):
+        raise DegenerateSceneError("no room for a dynamic object")
+
+
+def render_frames(world: World, job: dict[str, Any]) -> None:
+    """Let Blender write every frame into the scratch folder."""
+    render = world.renderer.blender_scene.render
+    render.threads_mode, render.threads = "FIXED", job["threads"]
+    world.renderer.blender_scene.cycles.seed = job["seed"] % 2**31
+    world.renderer.render(return_layers=())
+
+
+def write(
+    job: dict[str, Any], config: MoviConfig, plan: ScenePlan, world: World, rendered: Rendered, focal_px: float
+) -> None:
+    """Annotate and write the clip's folder."""
+    from kubric.renderer.blender_utils import mm3hash
+
+    segmentation, order = number_instances(rendered.hashes, [mm3hash(body.uid) for body in world.bodies])
+    if config.min_dynamic and not any(world.is_dynamic[index] for index in order):
+        raise DegenerateSceneError("no dynamic object is ever seen")
+    boxes = np.array([corners_of(world, index) for index in order]).reshape(len(order), config.num_frames, 8, 3)
+    camera = camera_over_time(world, focal_px)
+    passes = to_passes(
+        rendered,
+        segmentation,
+        boxes,
+        np.array(camera["positions"]),
+        rotation_matrices(np.array(camera["quaternions_wxyz"])),
+        focal_px,
+    )
+    annotation = annotate(
+        passes, config.num_tracks, config.sampling_stride, np.random.default_rng([config.base_seed, job["seed"]])
+    )
+    out = Path(job["out"])
+    out.mkdir(parents=True)
+    folder.write_clip(
+        out,
+        frames=rendered.frames,
+        depth_m=rendered.depth_m,
+        segmentation=segmentation,
+        tracks=tracks_of(annotation),
+        metadata=describe(job, config, plan, world, camera)
+        | {"instances": [describe_body(world, index, segmentation == n + 1) for n, index in enumerate(order)]},
+        passes=kept_passes(rendered, segmentation) if config.save_passes else None,
+    )
+    folder.write_manifest(out, job["digest"])
+
+
+def tracks_of(annotation: Annotation) -> dict[str, np.ndarray]:
+    """The arrays of tracks.npz; refuses anything that is no number."""
+    assert annotation.tracks.dtype == np.float32
+    assert np.isfinite(annotation.tracks).all()
+    return {name: getattr(annotation, name) for name in ("tracks", "visible", "query_frame", "object_id")}
+
+
+def kept_passes(rendered: Rendered, segmentation: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of passes.npz: coordinates and normals in 16 bits as Kubric stores them, flows as (x, y) pixels."""
+    return {
+        "object_coordinates": np.rint(rendered.coordinates * 65535).astype(np.uint16),
+        "normals": np.rint((rendered.normals.clip(-1, 1) + 1) / 2 * 65535).astype(np.uint16),
+        "forward_flow": rendered.forward_flow,
+        "backward_flow": rendered.backward_flow,
+        "segmentation": segmentation,
+    }
+
+
+def camera_over_time(world: World, focal_px: float) -> dict[str, Any]:
+    """Intrinsics in pixels and poses per frame; the camera looks along -z of its own axes, y is up."""
+    size, camera = world.scene.resolution[0], world.scene.camera
+    frames = range(1, world.scene.frame_end + 1)
+    return {
+        "focal_length_mm": FOCAL_MM,
+        "sensor_width_mm": SENSOR_MM,
+        "focal_px": focal_px,
+        "principal_point": [size / 2, size / 2],
+        "positions": [list(map(float, camera.keyframes["position"][frame])) for frame in frames],
+        "quaternions_wxyz": [list(map(float, camera.keyframes["quaternion"][frame])) for frame in frames],
+    }
+
+
+def describe(
+    job: dict[str, Any], config: MoviConfig, plan: ScenePlan, world: World, camera: dict[str, Any]
+) -> dict[str, Any]:
+    """What metadata.json says of the scene; nothing in it depends on when or where it was made."""
+    return {
+        "seed": job["seed"],
+        "attempt": job["attempt"],
+        "recipe": asdict(config),
+        "scene": {
+            "hdri": plan.hdri,
+            "camera": plan.camera,
+            "motion_blur": plan.motion_blur,
+            "gravity": [0.0, 0.0, -10.0],
+            "planned_objects": [asdict(planned) for planned in plan.objects],
+            "camera_targets": plan.camera_targets[1:-1].tolist(),
+            "num_dropped_objects": world.num_dropped,
+        },
+        "camera": camera,
+        "collisions": describe_collisions(world),
+        "view_transform": "Filmic",
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+    }
+
+
+def scaled_bounds(body: Any) -> np.ndarray:
+    """The body's box (2, 3) in its own axes, metres."""
+    return np.array(body.bounds, np.float64) * np.array(body.scale)
+
+
+def corners_of(world: World, index: int) -> np.ndarray:
+    """World corners (T, 8, 3) of a body's box in the rendered frames."""
+    return box_corners(
+        scaled_bounds(world.bodies[index]),
+        world.poses["position"][index, 1:-1],
+        world.poses["quaternion"][index, 1:-1],
+    )
+
+
+def describe_body(world: World, index: int, mask: np.ndarray) -> dict[str, Any]:
+    """One instance: asset, constants, poses per frame (the box's corners follow from them), visible pixels (T,)."""
+    body = world.bodies[index]
+    poses = {name: values[index, 1:-1] for name, values in world.poses.items()}
+    return {
+        "asset_id": body.asset_id,
+        "is_dynamic": world.is_dynamic[index],
+        "scale": float(body.scale[0]),
+        "bounds": scaled_bounds(body).tolist(),
+        "mass": float(body.mass),
+        "friction": float(body.friction),
+        "restitution": float(body.restitution),
+        "positions": poses["position"].tolist(),
+        "quaternions_wxyz": poses["quaternion"].tolist(),
+        "velocities": poses["velocity"].tolist(),
+        "angular_velocities": poses["angular_velocity"].tolist(),
+        "visible_pixels": mask.sum((1, 2)).tolist(),
+    }
+
+
+def describe_collisions(world: World) -> list[dict[str, Any]]:
+    """Strongest contact per pair and frame, in frames from 0: the simulator reports every one of its steps."""
+    strongest: dict[tuple[Any, ...], float] = {}
+    for contact in world.collisions:
+        pair = tuple(sorted(getattr(asset, "uid", "") for asset in contact["instances"]))
+        key = (int(contact["frame"]) - 1, *pair)
+        if 0 <= key[0] < world.scene.frame_end:
+            strongest[key] = max(strongest.get(key, 0.0), float(contact["force"]))
+    names = {body.uid: index for index, body in enumerate(world.bodies)}
+    return [
+        {"frame": frame, "bodies": [names.get(one, -1), names.get(other, -1)], "force": force}
+        for (frame, one, other), force in sorted(strongest.items())
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Blender's own clean-up at exit was seen to wait for ever; everything is on the disk by now
