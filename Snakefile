@@ -1,0 +1,41 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# A configuration given by --configfile stands alone: merged into this one, it would inherit its data sets.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/pack.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    data,
+    renderer,
+    train,
+    evaluate,
+    report,
+    verify,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.data.input,
+        rules.train.input,
+        tables_of(plan.available_benchmarks),
+        "results/report.html",
+
+
+onsuccess:
+    print(plan.closing_words())

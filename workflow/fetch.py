@@ -1,0 +1,148 @@
+"""Download one file: resumed, retried, checked, taken out of its zip, and put in place whole or not at all."""
+
+import argparse
+import hashlib
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK = 1 << 20
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to download and where to put it."""
+
+    path: Path
+    url: str | None
+    member: str | None = None
+    """File inside the zip behind the url; None when the url is the file itself."""
+    sha256: str | None = None
+    """Of the file at `path`."""
+
+
+class RefusedError(Exception):
+    """The server answered that it will not give the file: another attempt is of no use."""
+
+
+def fetch(wanted: Wanted, *, attempts: int = 4, pause_seconds: float = 2.0) -> None:
+    """Make `wanted.path`; raises ValueError with one line that says how to do it by hand."""
+    if wanted.path.exists():
+        _check(wanted, wanted.path)
+        return
+    if not wanted.url:
+        raise ValueError(f"{wanted.path}: missing, and no url is configured; {_by_hand(wanted)}")
+    wanted.path.parent.mkdir(parents=True, exist_ok=True)
+    part = wanted.path.with_name(f".{wanted.path.name}.part")
+    for attempt in range(attempts):
+        try:
+            download(wanted.url, part)
+            break
+        except (RefusedError, OSError) as error:
+            if isinstance(error, RefusedError) or attempt == attempts - 1:
+                raise ValueError(
+                    f"{wanted.path}: missing, and {wanted.url} could not be downloaded ({error}); {_by_hand(wanted)}"
+                ) from None
+            time.sleep(pause_seconds * 2**attempt)
+    _put_in_place(wanted, part)
+
+
+def download(url: str, part: Path) -> None:
+    """Download `url` to `part`, from where an interrupted download of the same content stopped.
+
+    The server's mark of the content (ETag) is kept beside the part: another content starts from the beginning.
+    Raises OSError for what may pass, RefusedError for what will not.
+    """
+    mark = part.with_name(f"{part.name}.etag")
+    done = part.stat().st_size if part.exists() and mark.exists() else 0
+    headers = {"Range": f"bytes={done}-", "If-Range": mark.read_text()} if done else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as answer:
+            resumed = answer.status == 206
+            if not resumed:
+                mark.unlink(missing_ok=True)
+                if answer.headers.get("ETag"):
+                    mark.write_text(answer.headers["ETag"])
+            _save(answer, part, "ab" if resumed else "wb")
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the part is as long as the file or longer
+            part.unlink(missing_ok=True)
+            raise OSError("the interrupted download does not fit; starting again") from None
+        if error.code < 500 and error.code not in (408, 429):
+            raise RefusedError(f"HTTP {error.code} {error.reason}") from None
+        raise OSError(f"HTTP {error.code} {error.reason}") from None
+
+
+def _save(answer, part: Path, mode: str) -> None:
+    expected = answer.headers.get("Content-Length")
+    received = 0
+    with part.open(mode) as file:
+        while chunk := answer.read(CHUNK):
+            file.write(chunk)
+            received += len(chunk)
+    if expected is not None and received != int(expected):
+        raise OSError(f"the connection ended after {received} of {expected} bytes")
+
+
+def _put_in_place(wanted: Wanted, part: Path) -> None:
+    """Check what was downloaded and rename it; a damaged download is deleted so that the next run starts afresh."""
+    whole = part
+    try:
+        if wanted.member:
+            whole = part.with_name(f".{wanted.path.name}.tmp")
+            with zipfile.ZipFile(part) as archive, archive.open(wanted.member) as inside, whole.open("wb") as file:
+                shutil.copyfileobj(inside, file, CHUNK)
+        _check(wanted, whole)
+        whole.replace(wanted.path)
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise ValueError(f"{wanted.path}: {wanted.url} is not the zip expected ({error}); {_by_hand(wanted)}") from None
+    finally:
+        for leftover in {whole, part, part.with_name(f"{part.name}.etag")}:
+            leftover.unlink(missing_ok=True)
+
+
+def _check(wanted: Wanted, path: Path) -> None:
+    if wanted.sha256:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != wanted.sha256:
+            raise ValueError(f"{wanted.path}: sha256 is {found}, expected {wanted.sha256}; {_by_hand(wanted)}")
+
+
+def _by_hand(wanted: Wanted) -> str:
+    what = wanted.path.name
+    if wanted.url:
+        what = f"{wanted.member} of {wanted.url.rpartition('/')[2]}" if wanted.member else wanted.url.rpartition("/")[2]
+    return f"either put {what} at {wanted.path} by hand, or run the same command where the network allows the download"
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit code: 0 done, 2 not to be had."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.fetch", description=__doc__)
+    parser.add_argument("--url", default="", help="where it is; without one the file has to be there already")
+    parser.add_argument("--member", default="", help="the file inside the zip behind the url")
+    parser.add_argument("--sha256", default="", help="of the finished file")
+    parser.add_argument("--attempts", type=int, default=4)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    wanted = Wanted(
+        path=options.out, url=options.url or None, member=options.member or None, sha256=options.sha256 or None
+    )
+    try:
+        fetch(wanted, attempts=options.attempts)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: there")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

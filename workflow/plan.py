@@ -1,0 +1,266 @@
+"""The graph of a configuration: names of shards, trackers and files, and the facts that decide each output.
+
+Snakemake compares the facts between runs (as params), the provenance of each file records them, and
+`snakemake verify` holds the one against the other.
+"""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trainer.config import as_dict, compose, flat_keys, suggestion
+from workflow.settings import Benchmark, Dataset, read_settings
+from workflow.sources import digest_of, making_of
+
+RESOLUTION = 256
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job: its rule and wildcards, and the files that it makes."""
+
+    rule: str
+    wildcards: dict[str, str]
+    outputs: tuple[str, ...]
+
+
+class Plan:
+    """What a configuration asks for; raises ValueError with one line for a mistake in it."""
+
+    def __init__(self, config: dict[str, Any], root: Path = Path()):
+        self.config, self.root = config, root
+        settings = read_settings(config)
+        self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
+        self.recipes = {name: as_dict(compose(name, stage.overrides)) for name, stage in self.stages.items()}
+        for name, recipe in self.recipes.items():
+            self._check_edges(name, recipe)
+
+    def _check_edges(self, stage: str, recipe: dict[str, Any]) -> None:
+        dataset, source = recipe["data"]["dataset"], recipe["init_from"]
+        if dataset not in self.datasets:
+            raise ValueError(
+                f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, self.datasets)}"
+            )
+        if source and source not in self.stages:
+            raise ValueError(
+                f"stages.{stage}: init_from={source} is not under stages:, {suggestion(source, self.stages)}"
+            )
+
+    # Data
+
+    def datasets_of(self, *sources: str) -> list[str]:
+        """Names of the data sets that come from these sources."""
+        return [name for name, dataset in self.datasets.items() if dataset.source in sources]
+
+    def is_available(self, dataset: str) -> bool:
+        """Whether a data set can be had here without a download: rendered, packed, or its file is there."""
+        known = self.datasets[dataset]
+        return known.is_rendered or self.is_there(known.path) or self.is_there(index_path(dataset))
+
+    def is_there(self, path: str) -> bool:
+        return (self.root / path).exists()
+
+    def downloads(self) -> dict[str, Dataset]:
+        """Data sets whose file is not there yet, by its path. A file that a person put there is never touched."""
+        files = (self.datasets[name] for name in self.datasets_of("tapvid"))
+        return {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
+
+    def is_made_by_us(self, path: str) -> bool:
+        return not self.is_there(path) or self.is_there(f"{path}.prov.json")
+
+    def generation_words(self, dataset: str) -> list[str]:
+        """Overrides of `python -m generation` for a data set: key=value, sorted."""
+        known = self.datasets[dataset]
+        values = {"split": known.split} | known.overrides
+        return [f"{key}={_yaml_text(value)}" for key, value in sorted(values.items())]
+
+    # Training and evaluation
+
+    def trackers(self) -> list[str]:
+        """Names of the rows of every table."""
+        return ["static", *(tracker for stage in self.stages for tracker in (f"{stage}-untrained", stage))]
+
+    def weights_of(self, tracker: str) -> str:
+        """The weights file of a trained or untrained tracker."""
+        stage = tracker.removesuffix("-untrained")
+        return f"results/{stage}/{'untrained' if stage != tracker else 'weights'}.safetensors"
+
+    def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
+        """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
+        modes = self.benchmarks[benchmark].query_modes
+        return [f"results/{benchmark}/{t}.{mode}.{RESOLUTION}.{kind}" for mode in modes for t in self.trackers()]
+
+    @cached_property
+    def available_benchmarks(self) -> list[Benchmark]:
+        """Benchmarks that the report can hold: those whose data set is there or is rendered here."""
+        return [benchmark for benchmark in self.benchmarks.values() if self.is_available(benchmark.dataset)]
+
+    def notes(self) -> list[str]:
+        """What the report leaves out, and why."""
+        missing = (b for b in self.benchmarks.values() if b not in self.available_benchmarks)
+        return [
+            f"{b.name} was not scored: {self.datasets[b.dataset].path} is not there. "
+            "Put it there or run `snakemake evaluate`, which downloads it; then `snakemake report` again."
+            for b in missing
+        ]
+
+    def recipe_words(self, stage: str, section: str = "") -> str:
+        """What decides a stage's weights, or one section of it, as sorted key=value; `logging` decides nothing."""
+        recipe = {key: value for key, value in self.recipes[stage].items() if key != "logging"}
+        recipe = recipe[section] if section else recipe
+        return " ".join(sorted(f"{key}={json.dumps(_lookup(recipe, key))}" for key in flat_keys(recipe)))
+
+    def edges(self) -> dict[str, Any]:
+        """What decides which rules the graph has."""
+        return {
+            "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
+            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()},
+            "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
+        }
+
+    # Facts
+
+    def facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
+        """All that decides the outputs of a job apart from its inputs, as short texts."""
+        return making_of(rule) | self._own_facts(rule, wildcards)
+
+    def _own_facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
+        if rule == "render_shard":
+            dataset, shard = wildcards["dataset"], wildcards["shard"]
+            recipe = self.datasets[dataset].recipe
+            seeds = self.datasets[dataset].seeds(shard)
+            return {"recipe": recipe, "seeds": seeds, "overrides": short_digest(self.generation_words(dataset))}
+        if rule == "fetch":
+            dataset = self.downloads()[wildcards["file"]]
+            return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
+        if rule == "pack":
+            return {"layout": self.layout(wildcards["dataset"])}
+        if rule == "index":
+            return {"shards": str(len(self.datasets[wildcards["dataset"]].shards))}
+        if rule == "train_stage":
+            stage = wildcards["stage"]
+            return {
+                "recipe": short_digest(self.recipe_words(stage)),
+                "processes": str(self.stages[stage].processes),
+            }
+        if rule == "predict":
+            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "as trained")}
+        if rule == "table":
+            return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "rulegraph":
+            return {"edges": short_digest(self.edges())}
+        if rule == "report_page":
+            return {"benchmarks": ",".join(b.name for b in self.available_benchmarks)}
+        return {}
+
+    def layout(self, dataset: str) -> str:
+        """The name by which `python -m shards pack --source` knows a data set's files."""
+        known = self.datasets[dataset]
+        return "clip_folder" if known.is_rendered else known.source
+
+    # All steps, for `verify`
+
+    def steps(self) -> Iterator[Step]:
+        """Every job of the whole graph, in an order in which they can run."""
+        if self.datasets_of("render"):
+            yield Step("render_environment", {}, ("data/envs/render.json",))
+            yield Step("render_assets", {}, ("data/assets/open.json",))
+        for path in self.downloads():
+            yield Step("fetch", {"file": path}, (path,))
+        for dataset in self.datasets.values():
+            yield from self._steps_of_dataset(dataset)
+        for stage in self.stages:
+            files = ("weights.safetensors", "untrained.safetensors", "metrics.jsonl", "recipe.yaml")
+            yield Step("train_stage", {"stage": stage}, tuple(f"results/{stage}/{file}" for file in files))
+            yield Step("curves", {"stage": stage}, (f"results/{stage}/curves.png",))
+        for benchmark in self.benchmarks.values():
+            yield from self._steps_of_benchmark(benchmark)
+        yield Step("rulegraph", {}, ("results/graph.dot",))
+        yield Step("report_page", {}, ("results/report.html",))
+
+    def _steps_of_dataset(self, dataset: Dataset) -> Iterator[Step]:
+        for shard in dataset.shards:
+            names = {"dataset": dataset.name, "shard": shard}
+            stem = f"{dataset.name}/shard-{shard}"
+            if dataset.is_rendered:
+                yield Step("render_shard", names, (f"data/clips/{stem}.json",))
+            yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
+        yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
+
+    def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
+        for mode in benchmark.query_modes:
+            for tracker in self.trackers():
+                names = {"benchmark": benchmark.name, "tracker": tracker, "mode": mode}
+                stem = f"results/{benchmark.name}/{tracker}.{mode}.{RESOLUTION}"
+                rule = "baseline" if tracker == "static" else "predict"
+                yield Step(rule, names, (f"{stem}.predictions.npz",))
+                yield Step("score", names, (f"{stem}.json",))
+        tables = tuple(f"results/{benchmark.name}/table.{suffix}" for suffix in ("md", "csv"))
+        yield Step("table", {"benchmark": benchmark.name}, tables)
+
+    # What Snakemake's rules ask for
+
+    def made(self, rule: str, wildcards: dict[str, str]) -> str:
+        """The facts as words of a command line."""
+        return quote(f"{key}={value}" for key, value in self.facts(rule, wildcards).items())
+
+    def launch_words(self, stage: str) -> str:
+        """Arguments of trainer.launch for a stage, but for the weights that it starts from."""
+        paths = (
+            "paths.run_root=runs",
+            f"paths.output_dir=results/{stage}",
+            f"paths.source_digest={digest_of('train_stage')}",
+        )
+        return quote([f"stage={stage}", *self.stages[stage].overrides, *paths])
+
+    def closing_words(self) -> str:
+        """What to look at now, and the next command."""
+        lines = []
+        for stage in self.stages:
+            file, curves = f"results/{stage}/weights.safetensors", f"results/{stage}/curves.png"
+            if self.is_there(file) and self.is_there(curves):
+                lines.append(f"{stage}: weights in {file}, curves in {curves}")
+        weights = [f"results/{stage}/weights.safetensors" for stage in self.stages]
+        tables = [t for t in (f"results/{b}/table.md" for b in self.benchmarks) if self._is_newer(t, weights)]
+        reports = ["results/report.html"] if tables and self._is_newer("results/report.html", tables) else []
+        lines += [f"table in {table}" for table in tables]
+        lines += [f"report in {report}" for report in reports]
+        following = [] if reports else ["report"] if tables else ["evaluate"] if lines else ["train"]
+        return "\n".join([*lines, *(f"next: snakemake {target}" for target in following)])
+
+    def _is_newer(self, path: str, others: list[str]) -> bool:
+        """Whether a file is there, and was made after all the others."""
+        if not all(map(self.is_there, [path, *others])):
+            return False
+        times = [(self.root / each).stat().st_mtime_ns for each in [path, *others]]
+        return times[0] == max(times)
+
+
+def index_path(dataset: str) -> str:
+    """The index of a packed data set."""
+    return f"data/shards/{dataset}/index.json"
+
+
+def short_digest(value: Any) -> str:
+    """A short name for any JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def quote(words: Sequence[str] | Iterator[str]) -> str:
+    """Words for a shell command."""
+    return shlex.join(words)
+
+
+def _yaml_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lookup(values: dict[str, Any], dotted: str) -> Any:
+    for key in dotted.split("."):
+        values = values[key]
+    return values

@@ -1,0 +1,110 @@
+"""Beside every output a sidecar `<output>.prov.json`: what it was made from, by which settings and code.
+
+Snakemake keeps the like in `.snakemake/metadata`; without it (a fresh clone with copied results) it trusts whatever
+files there are. The sidecars travel with the files, and `snakemake verify` reads them.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FORMAT = "frameline-provenance/1"
+
+
+def sidecar_path(output: str | Path) -> Path:
+    """Where the provenance of an output lies."""
+    return Path(f"{output}.prov.json")
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, or of a folder's relative file names and contents in sorted order."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{inner.relative_to(path).as_posix()}\0{sha256_of(inner)}\n".encode())
+    return digest.hexdigest()
+
+
+def record(
+    rule: str, inputs: Sequence[str], outputs: Sequence[str], facts: Mapping[str, str], command: Sequence[str] = ()
+) -> None:
+    """Write the sidecars of one job's outputs, each complete or not at all."""
+    shared = {
+        "format": FORMAT,
+        "rule": rule,
+        "facts": dict(facts),
+        "inputs": {name: sha256_of(Path(name)) for name in inputs},
+        "python": platform.python_version(),
+        "command": " ".join(_without_machine(command)),
+    }
+    for output in outputs:
+        content = shared | {"output_sha256": sha256_of(Path(output))}
+        path = sidecar_path(output)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        temporary.replace(path)
+
+
+def _without_machine(command: Sequence[str]) -> list[str]:
+    """The command as a person types it: the interpreter without its folder."""
+    return ["python" if word == sys.executable else word for word in command]
+
+
+def run(command: Sequence[str], save: Path | None = None) -> int:
+    """Run a command and pass a request to stop on to it; returns its exit code.
+
+    With `save`, what it prints becomes that file when it ends well.
+    """
+    temporary = save.with_name(f".{save.name}.{os.getpid()}.tmp") if save else None
+    with temporary.open("wb") if temporary else contextlib.nullcontext() as stdout:
+        child = subprocess.Popen(command, stdout=stdout)
+        signal.signal(signal.SIGTERM, lambda received, _: child.send_signal(received))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
+        code = child.wait()
+    if temporary:
+        temporary.replace(save) if code == 0 else temporary.unlink()
+    return code if code >= 0 else 128 - code
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the command's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.provenance",
+        usage="%(prog)s --name RULE --inputs ... --outputs ... --facts KEY=VALUE ... -- COMMAND ...",
+        description="Run a command and, when it ends well, write what its outputs were made from beside them.",
+    )
+    parser.add_argument("--name", required=True, help="name of the rule")
+    parser.add_argument("--inputs", nargs="*", default=[])
+    parser.add_argument("--outputs", nargs="+", required=True)
+    parser.add_argument("--facts", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--save", type=Path, help="the one output, when the command prints it instead of writing it")
+    if "--" not in arguments:
+        parser.parse_args(arguments)
+        parser.error("no command after --")
+    split = arguments.index("--")
+    options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    for output in options.outputs:
+        sidecar_path(output).unlink(missing_ok=True)
+    code = run(command, options.save)
+    if code == 0:
+        missing = [output for output in options.outputs if not Path(output).exists()]
+        if missing:
+            print(f"error: {missing[0]}: the command ended well and did not write it", file=sys.stderr)
+            return 1
+        facts = dict(fact.split("=", 1) for fact in options.facts)
+        record(options.name, options.inputs, options.outputs, facts, command)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+import json
+import os
+import sys
+
+from workflow.plan import Plan, index_path, quote
+
+python = sys.executable
+# Snakemake sets this to the threads of the job; our processes are many and take one each.
+shell.prefix("export OMP_NUM_THREADS=1; ")
+
+try:
+    plan = Plan(config)
+except ValueError as error:
+    sys.exit(f"error: {', '.join(map(str, workflow.configfiles))}: {error}")
+
+
+def any_of(names):
+    """A pattern that matches these names and nothing else."""
+    return "|".join(names) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=any_of(plan.datasets),
+    stage=any_of(plan.stages),
+    benchmark=any_of(plan.benchmarks),
+    tracker=any_of(plan.trackers()[1:]),
+    mode="first|strided",
+    shard=r"\d{6}",
+
+
+def made(rule):
+    """All that decides a job's outputs apart from its inputs: code, versions and settings."""
+    return lambda wildcards: plan.made(rule, dict(wildcards))
+
+
+def recorded(command, options=""):
+    """The command, with a sidecar of provenance written beside each output when it ends well."""
+    return (
+        "{python} -m workflow.provenance --name {rule} --inputs {input:q} --outputs {output:q}"
+        f" --facts {{params.made}} {options}-- {command}"
+    )
+
+
+def shard_source(wildcards):
+    """What one shard is packed from."""
+    dataset = plan.datasets[wildcards.dataset]
+    return (
+        f"data/clips/{wildcards.dataset}/shard-{wildcards.shard}.json"
+        if dataset.is_rendered
+        else dataset.path
+    )
+
+
+def shards_of(wildcards):
+    dataset = plan.datasets[wildcards.dataset]
+    return [
+        f"data/shards/{dataset.name}/shard-{shard}.json" for shard in dataset.shards
+    ]
+
+
+def clips_of(wildcards):
+    return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
+
+
+def first_weights(wildcards):
+    """The weights that a stage starts from, if it starts from another stage."""
+    source = plan.recipes[wildcards.stage]["init_from"]
+    return [f"results/{source}/weights.safetensors"] if source else []
+
+
+def launch_words(wildcards, input):
+    """Arguments of the launch. A function of `input` is not compared between runs, so `logging` re-trains nothing;
+    what counts is compared as the composed recipe."""
+    start = [f"paths.init_weights={path}" for path in input.init]
+    return f"{plan.launch_words(wildcards.stage)} {quote(start)}".strip()
+
+
+def truth_of(wildcards):
+    return index_path(plan.benchmarks[wildcards.benchmark].dataset)
+
+
+def memory_size(wildcards):
+    size = plan.benchmarks[wildcards.benchmark].memory_size
+    return f"--memory-size {size}" if size else ""
+
+
+def scores_of(wildcards):
+    return plan.files_of_benchmark(wildcards.benchmark, "json")
+
+
+def tables_of(benchmarks):
+    return [f"results/{benchmark.name}/table.md" for benchmark in benchmarks]
+
+
+def files_of_report(kind):
+    return [
+        path
+        for benchmark in plan.available_benchmarks
+        for path in plan.files_of_benchmark(benchmark.name, kind)
+    ]
+
+
+def truths_of_report():
+    return sorted(
+        {index_path(benchmark.dataset) for benchmark in plan.available_benchmarks}
+    )
+
+
+def of_all_stages(name):
+    return [f"results/{stage}/{name}" for stage in plan.stages]

@@ -1,0 +1,58 @@
+rule rulegraph:
+    output:
+        "results/graph.dot",
+    log:
+        "logs/rulegraph.log",
+    benchmark:
+        "logs/benchmarks/rulegraph.tsv"
+    params:
+        made=made("rulegraph"),
+        configfiles=quote(
+            f"--configfile={os.path.relpath(path)}"
+            for path in workflow.overwrite_configfiles
+        ),
+    shell:
+        recorded(
+            "{python} -m snakemake --rulegraph dot --nolock {params.configfiles} 2> {log}",
+            "--save {output} ",
+        )
+
+
+rule report_page:
+    input:
+        scores=files_of_report("json"),
+        curves=of_all_stages("metrics.jsonl"),
+        predictions=files_of_report("predictions.npz"),
+        truths=truths_of_report(),
+        recipes=of_all_stages("recipe.yaml"),
+        graph="results/graph.dot",
+    output:
+        "results/report.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    params:
+        made=made("report_page"),
+        notes=quote(f"--note={note}" for note in plan.notes()),
+    shell:
+        recorded(
+            "{python} -m eval report --scores {input.scores} --curves {input.curves}"
+            " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
+            " --graph {input.graph} {params.notes} --out {output} > {log} 2>&1"
+        )
+
+
+rule report:
+    input:
+        "results/report.html",
+
+
+# Has no output, so it always runs. It reads the sidecars and makes nothing.
+rule verify:
+    log:
+        "logs/verify.log",
+    params:
+        config=quote([json.dumps(config)]),
+    shell:
+        "{python} -m workflow.verify --config {params.config} 2>&1 | tee {log}"

@@ -1,0 +1,133 @@
+"""config/config.yaml as frozen dataclasses: what the graph builds. Unknown keys are errors with a suggestion."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from trainer.config import suggestion
+
+SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Clips under one name: rendered shard by shard from seeds, or packed from files that exist."""
+
+    name: str
+    source: str
+    recipe: str = "movi_f"
+    split: str = "train"
+    first_seed: int = 0
+    num_clips: int = 0
+    clips_per_shard: int = 1
+    overrides: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    url: str | None = None
+    sha256: str | None = None
+    member: str | None = None
+
+    @property
+    def is_rendered(self) -> bool:
+        return self.source == "render"
+
+    @property
+    def shards(self) -> list[str]:
+        """Numbers of the shards as in file names; a data set from files is one shard."""
+        num_shards = math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
+        return [f"{number:06d}" for number in range(num_shards)]
+
+    def seeds(self, shard: str) -> str:
+        """Seeds of one shard's clips as "first:end"; the last shard may be smaller."""
+        first = int(shard) * self.clips_per_shard
+        end = min(first + self.clips_per_shard, self.num_clips)
+        return f"{self.first_seed + first}:{self.first_seed + end}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training: how many processes, and what differs from config/stage/<name>.yaml."""
+
+    name: str
+    processes: int = 1
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A data set that trackers are scored on."""
+
+    name: str
+    dataset: str
+    query_modes: tuple[str, ...] = ("first",)
+    memory_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole configuration."""
+
+    datasets: dict[str, Dataset]
+    stages: dict[str, Stage]
+    benchmarks: dict[str, Benchmark]
+
+
+def read_settings(config: dict[str, Any]) -> Settings:
+    """Check a configuration against the schema and itself; raises ValueError with one line for the first mistake."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_importance)
+    if errors:
+        raise ValueError(_explain(errors[0]))
+    settings = Settings(
+        datasets={name: Dataset(name=name, **values) for name, values in config["datasets"].items()},
+        stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
+        benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
+    )
+    _check_names(settings)
+    return settings
+
+
+def _tuples(values: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in (values or {}).items()}
+
+
+def _check_names(settings: Settings) -> None:
+    for benchmark in settings.benchmarks.values():
+        if benchmark.dataset not in settings.datasets:
+            raise ValueError(
+                f"benchmarks.{benchmark.name}.dataset: there is no data set '{benchmark.dataset}', "
+                f"{suggestion(benchmark.dataset, settings.datasets)}"
+            )
+    for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
+        raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
+    for stage in settings.stages.values():
+        for override in stage.overrides:
+            if override.startswith(("stage=", "paths.", "exp_name=")):
+                raise ValueError(f"stages.{stage.name}.overrides: '{override}' is the graph's to set; remove it")
+
+
+def _importance(error: ValidationError) -> tuple[bool, list[str]]:
+    """A misspelt key comes before the missing one that it stands for."""
+    return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for one mistake: where, what, and what was probably meant."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}." if where else ""
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        return f"unknown key '{prefix}{unknown}', {suggestion(str(unknown), known)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"missing key '{prefix}{missing}'"
+    if error.validator == "enum":
+        return f"{where}={error.instance!r}: {suggestion(str(error.instance), map(str, error.validator_value))}"
+    if error.validator == "pattern" or "propertyNames" in error.absolute_schema_path:
+        return f"{where or 'config'}: {error.instance!r} is no name here (letters, digits, _ and -, no dot)"
+    return f"{where or 'config'}: {' '.join(error.message.split())}"

@@ -1,0 +1,61 @@
+"""Which code, data files and package versions decide each rule's outputs: an explicit table."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from workflow.digest import source_digest
+
+
+@dataclass(frozen=True)
+class Source:
+    """Entry points of our code (module:function), data files, and packages whose versions matter."""
+
+    entries: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+RENDERER = "workflow/envs/render.txt"
+
+SOURCES = {
+    "render_environment": Source(files=(RENDERER,)),
+    "render_assets": Source(("generation.assets:build_pack",), files=(RENDERER,)),
+    # Messages, progress and what is kept of an earlier run decide nothing, so the entry is not the whole command.
+    "render_shard": Source(
+        (
+            "generation.render",
+            "generation.shard:render_one",
+            "generation.shard:write_done",
+            "generation.config:digest_of",
+        ),
+        files=(RENDERER,),
+    ),
+    "fetch": Source(),
+    "pack": Source(("shards.__main__:pack",), packages=("numpy", "pillow", "zarr", "numcodecs")),
+    "index": Source(("shards.__main__:index",)),
+    "train_stage": Source(("trainer.launch:run_stage",), packages=("torch", "numpy", "pillow")),
+    "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
+    "baseline": Source(("eval.__main__:_baseline",), packages=("numpy",)),
+    "predict": Source(("trainer.predict:predict",), packages=("torch", "numpy", "pillow")),
+    "score": Source(("eval.__main__:_score",), packages=("numpy",)),
+    "table": Source(("eval.__main__:_table",)),
+    "rulegraph": Source(),
+    "report_page": Source(("eval.__main__:_report",), files=("eval/templates",), packages=("jinja2", "pillow")),
+}
+
+
+@cache
+def digest_of(rule: str) -> str:
+    """Digest of the code and data files behind a rule; empty for a rule that has none of ours."""
+    source = SOURCES[rule]
+    return source_digest(*source.entries, files=source.files) if source.entries or source.files else ""
+
+
+@cache
+def making_of(rule: str) -> dict[str, str]:
+    """The code digest and package versions of a rule, as facts for its outputs' provenance."""
+    code = digest_of(rule)
+    # The local label tells builds of one version apart (2.13.0+cpu): results may travel between machines.
+    versions = {package: version(package).split("+")[0] for package in SOURCES[rule].packages}
+    return ({"source": code} if code else {}) | versions
