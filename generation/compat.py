@@ -3,19 +3,40 @@
 Each fix names what breaks without it. `load_kubric()` installs them once; `prepare_blender` after each reset.
 """
 
+import contextlib
 import functools
 import importlib.util
+import os
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 OLDEST, BEYOND = (4, 2), (4, 6)
 
 
-def load_kubric() -> types.ModuleType:
+@contextlib.contextmanager
+def few_cores(count: int) -> Iterator[None]:
+    """Let this process see only `count` cores for a while, where the system can.
+
+    Blender's task pool (oneTBB) takes as many threads as it sees cores when bpy is imported, whatever the scene's own
+    setting, and idle ones spin: on two cores a clip cost twice the CPU time.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def load_kubric(threads: int) -> types.ModuleType:
     """Import kubric with its renderer and simulator, patched; raises RuntimeError for an untried Blender."""
-    import bpy
+    with few_cores(threads):
+        import bpy
 
     version = bpy.app.version[:2]
     if not OLDEST <= version < BEYOND:

@@ -11,7 +11,7 @@ from generation.environment import VERSIONS
 
 if __name__ == "__main__":
     try:
-        load_kubric()
+        load_kubric(1)
         versions = {name: importlib.metadata.version(name) for name in VERSIONS}
         print(json.dumps({"python": platform.python_version(), "versions": versions}))
         code = 0

@@ -67,7 +67,7 @@ def render_clip(job: dict[str, Any], scratch: Path) -> None:
     plan = plan_scene(
         config, ids_of_split(listed["objects"], config.split), ids_of_split(listed["hdri"], config.split), rng
     )
-    kubric = compat.load_kubric()
+    kubric = compat.load_kubric(job["threads"])
     world = build_world(kubric, config, plan, assets, scratch, rng)
     check_motion(world, config)
     focal_px = FOCAL_MM / SENSOR_MM * config.resolution

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "generation": {"generation", "shards"},
     "eval": {"eval", "shards"},
     "trainer": {"trainer", "eval", "shards"},
-    "workflow": {"workflow", "trainer.config"},
+    "workflow": {"workflow", "generation.config", "trainer.config"},
 }
 RENDERER_ONLY = {"bpy", "kubric", "pybullet", "OpenEXR", "trimesh", "mathutils"}
 BANNED_NAMES = {"utils", "util", "misc", "helpers", "helper", "common", "base"}

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from generation.config import parse_overrides
 from trainer.config import as_dict, compose, flat_keys, suggestion
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
@@ -39,6 +40,14 @@ class Plan:
         self.recipes = {name: as_dict(compose(name, stage.overrides)) for name, stage in self.stages.items()}
         for name, recipe in self.recipes.items():
             self._check_edges(name, recipe)
+        for name in self.datasets_of("render"):
+            self._check_overrides(name)
+
+    def _check_overrides(self, dataset: str) -> None:
+        try:
+            parse_overrides(self.generation_words(dataset))
+        except ValueError as error:
+            raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
 
     def _check_edges(self, stage: str, recipe: dict[str, Any]) -> None:
         dataset, source = recipe["data"]["dataset"], recipe["init_from"]

@@ -5,8 +5,9 @@ import sys
 from workflow.plan import Plan, index_path, quote
 
 python = sys.executable
-# Snakemake sets this to the threads of the job; our processes are many and take one each.
-shell.prefix("export OMP_NUM_THREADS=1; ")
+# A prefix replaces Snakemake's own, so it says again that a failure before a pipe is a failure. Snakemake sets
+# OMP_NUM_THREADS to the threads of the job; our processes are many and take one each.
+shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1; ")
 
 try:
     plan = Plan(config)

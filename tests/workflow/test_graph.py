@@ -1,0 +1,198 @@
+"""Dry runs of the real graph: what a change makes stale, and which mistakes stop it before anything runs.
+
+All products are put there as small files and entered into Snakemake's books by `--touch`: the graph, its parameters
+and its book-keeping are the real ones, and nothing is rendered or trained.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("Snakefile", "workflow", "generation", "shards", "trainer", "eval", "config", "profiles", "pyproject.toml")
+AFTER_SCORE = {"score", "table", "report_page"}
+AFTER_TRAINING = {"train_stage", "curves", "predict", *AFTER_SCORE}
+
+
+@dataclass
+class Graph:
+    """A copy of the repository in which Snakemake runs."""
+
+    root: Path
+
+    def snakemake(self, *words: str) -> subprocess.CompletedProcess:
+        """Run Snakemake on the tiny configuration, in the copy, with the copy's code."""
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *words],
+            cwd=self.root,
+            env={"PYTHONPATH": str(self.root), "PATH": "/usr/bin:/bin", "HOME": str(self.root)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    def plan(self, *words: str) -> dict[str, int]:
+        """How many jobs of each rule a dry run of everything would run."""
+        result = self.snakemake("-n", "all", "evaluate", "--configfile", "config/tiny.yaml", *words)
+        assert result.returncode == 0, result.stdout + result.stderr
+        if "Nothing to be done" in result.stdout + result.stderr:
+            return {}
+        table = re.search(r"Job stats:\n.*\n-.*\n((?:\w+ +\d+\n)+)", result.stdout + result.stderr).group(1)
+        counts = {rule: int(count) for rule, count in (line.split() for line in table.splitlines())}
+        return {rule: count for rule, count in counts.items() if rule not in ("all", "evaluate", "total")}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace one text in a file of the copy."""
+        path = self.root / name
+        text = path.read_text()
+        assert text.count(old) == 1, (name, old)
+        path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A copy in which everything is made."""
+    root = tmp_path_factory.mktemp("graph") / "made"
+    root.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(ROOT / name, root / name)
+    plan = Plan(yaml.safe_load((root / "config/tiny.yaml").read_text()))
+    for output in (root / output for step in plan.steps() for output in step.outputs):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("made\n")
+    touched = Graph(root).snakemake(
+        "--touch", "--forceall", "all", "evaluate", "--configfile", "config/tiny.yaml", "--quiet"
+    )
+    assert touched.returncode == 0, touched.stderr
+    return root
+
+
+@pytest.fixture
+def graph(made: Path) -> Iterator[Graph]:
+    """The made graph; what a test edits is put back."""
+    files = [path for name in COPIED for path in [made / name, *(made / name).rglob("*")] if path.is_file()]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    yield Graph(made)
+    for path, (content, time_ns) in before.items():
+        if path.stat().st_mtime_ns != time_ns:
+            path.write_bytes(content)
+            os.utime(path, ns=(time_ns, time_ns))
+
+
+def test_nothing_to_do_after_everything_was_made(graph):
+    assert graph.plan() == {}
+
+
+def test_a_touch_a_comment_and_a_docstring_make_nothing_stale(graph):
+    (graph.root / "eval/tapvid.py").touch()
+    with (graph.root / "eval/tapvid.py").open("a") as file:
+        file.write("\n# a comment\n")
+    graph.edit("trainer/optim.py", "The optimiser and its learning rate as", "The optimiser, and")
+    assert graph.plan() == {}
+
+
+def test_an_edited_threshold_scores_again_and_nothing_else(graph):
+    graph.edit("eval/tapvid.py", "THRESHOLDS = (1, 2, 4, 8, 16)", "THRESHOLDS = (1, 2, 4, 8, 17)")
+    plan = graph.plan()
+    assert set(plan) == AFTER_SCORE
+    assert plan["score"] == 9  # (static, untrained, trained) x (two modes here, one on DAVIS)
+
+
+def test_a_changed_learning_rate_trains_that_stage_and_what_follows(graph):
+    graph.edit("config/optimizer/adamw.yaml", "learning_rate: 5.0e-4", "learning_rate: 4.0e-4")
+    plan = graph.plan()
+    assert set(plan) == AFTER_TRAINING
+    assert plan["train_stage"] == 1
+
+
+def test_how_often_a_line_is_logged_trains_nothing(graph):
+    graph.edit("config/tiny.yaml", "logging.log_every=1", "logging.log_every=3")
+    assert graph.plan() == {}
+
+
+def test_two_more_seeds_render_one_shard_and_what_follows(graph):
+    graph.edit("config/tiny.yaml", "num_clips: 3", "num_clips: 5")
+    plan = graph.plan()
+    # Shard 1 was half full: its new clip is rendered, the old one is kept; shard 2 is new.
+    assert plan["render_shard"] == 2
+    assert plan["pack"] == 2
+    assert plan["index"] == 1
+    assert set(plan) == {"render_shard", "pack", "index", *AFTER_TRAINING}
+
+
+def test_an_edit_of_the_annotator_renders_and_one_that_nothing_reaches_does_not(graph):
+    graph.edit("generation/geometry.py", "import numpy as np", "import numpy as np\n\nUNUSED = 1")
+    assert graph.plan() == {}
+    graph.edit("generation/annotate.py", "DEPTH_TOLERANCE = 0.99", "DEPTH_TOLERANCE = 0.98")
+    assert graph.plan()["render_shard"] == 3
+
+
+def test_the_environment_renders_everything_anew(graph):
+    with (graph.root / "workflow/envs/render.txt").open("a") as file:
+        file.write("# another version\n")
+    plan = graph.plan()
+    assert plan["render_environment"] == plan["render_assets"] == 1
+    assert plan["render_shard"] == 3
+
+
+def test_a_mistake_in_the_configuration_is_one_clear_line(graph):
+    graph.edit("config/tiny.yaml", "num_clips: 3", "num_clip: 3")
+    result = graph.snakemake("-n", "all", "--configfile", "config/tiny.yaml")
+    assert result.returncode != 0
+    error = [line for line in (result.stdout + result.stderr).splitlines() if "Using workflow specific" not in line]
+    assert len(error) == 1
+    assert error[0].endswith("tiny.yaml: unknown key 'datasets.tiny.num_clip', did you mean 'num_clips'?")
+
+
+def test_a_target_that_does_not_exist_is_named(graph):
+    result = graph.snakemake("-n", "results/lbn/weights.safetensors", "--configfile", "config/tiny.yaml")
+    assert result.returncode != 0
+    assert "results/lbn/weights.safetensors" in result.stdout + result.stderr
+
+
+def test_a_file_put_there_by_hand_is_an_input_and_never_overwritten(graph):
+    """Without our provenance beside it the file is a person's."""
+    pickle = graph.root / "data/downloads/tapvid_davis.pkl"
+    assert "fetch_tapvid_davis" not in graph.plan()
+    result = graph.snakemake("-n", "--list-rules", "--configfile", "config/tiny.yaml")
+    assert "fetch_" not in result.stdout
+    pickle.rename(pickle.with_suffix(".away"))
+    try:
+        result = graph.snakemake("-n", "--list-rules", "--configfile", "config/tiny.yaml")
+        assert "fetch_tapvid_davis" in result.stdout
+    finally:
+        pickle.with_suffix(".away").rename(pickle)
+
+
+def test_lost_books_are_seen_by_verify(graph, tmp_path):
+    """Without .snakemake, Snakemake takes any file for what it should be; the sidecars (none here) say otherwise."""
+    books = graph.root / ".snakemake"
+    books.rename(tmp_path / "books")
+    try:
+        assert graph.plan() == {}
+        result = graph.snakemake("verify", "--configfile", "config/tiny.yaml")
+        assert result.returncode != 0
+        assert "results/lbm/weights.safetensors: has no provenance" in result.stdout
+    finally:
+        shutil.rmtree(books)
+        (tmp_path / "books").rename(books)
+
+
+def test_the_guides_scale_is_planned_by_shards(graph):
+    result = graph.snakemake("-n", "train", "--quiet", "rules", "--configfile", "config/paper.yaml")
+    assert result.returncode == 0, result.stderr
+    counts = dict(line.split() for line in re.findall(r"^\w+ +\d+$", result.stdout + result.stderr, re.M))
+    assert counts["render_shard"] == "86"  # 11,000 clips, 128 a shard

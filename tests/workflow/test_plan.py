@@ -1,0 +1,126 @@
+"""What a configuration asks for, and the one line that a mistake in it gives."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow.plan import Plan, index_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+
+
+def put(config, dotted, value):
+    """The configuration with one value set; None removes the key."""
+    changed = copy.deepcopy(config)
+    *path, last = dotted.split(".")
+    inner = changed
+    for key in path:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "message"),
+    [
+        ("datasets.tiny.num_clip", 3, "unknown key 'datasets.tiny.num_clip', did you mean 'num_clips'?"),
+        ("datasets.tiny.num_clips", 0, "datasets.tiny.num_clips"),
+        ("datasets.tiny.source", "rendr", "datasets.tiny.source='rendr': did you mean 'render'?"),
+        ("datasets.tiny.overrides", {"resolutoin": 64}, "datasets.tiny.overrides: unknown key 'resolutoin', did you"),
+        ("datasets.tiny.overrides", {"resolution": "big"}, "datasets.tiny.overrides: resolution=big: expected int"),
+        ("datasets.tapvid_davis.path", None, "missing key 'datasets.tapvid_davis.path'"),
+        ("datasets.a/b", {"source": "tapvid", "path": "x"}, "'a/b' is no name here"),
+        ("stages.lbn", {}, "did you mean 'lbm'?"),
+        ("stages.lbm.overrides", ["data.dataset=tinny"], "data.dataset=tinny is not under datasets:, did you mean"),
+        ("stages.lbm.overrides", ["data.num_frame=6"], "unknown key 'data.num_frame', did you mean 'data.num_frames'?"),
+        ("stages.lbm.overrides", ["paths.run_root=x"], "'paths.run_root=x' is the graph's to set; remove it"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "init_from=blade"], "init_from=blade is not under stages:"),
+        ("benchmarks.tiny_heldout.dataset", "tiny_helout", "no data set 'tiny_helout', did you mean 'tiny_heldout'?"),
+        ("benchmarks.lbm", {"dataset": "tiny"}, "'lbm' names a benchmark and a stage"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_that_names_it(config, dotted, value, message):
+    with pytest.raises(ValueError) as error:
+        Plan(put(config, dotted, value))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["config", "paper", "tiny"])
+def test_each_configuration_in_the_repository_is_a_plan(name):
+    plan = Plan(yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
+    outputs = [output for step in plan.steps() for output in step.outputs]
+    assert len(outputs) == len(set(outputs))
+    assert all(plan.facts(step.rule, step.wildcards) is not None for step in plan.steps())
+
+
+def test_the_default_tests_on_objects_and_lights_that_it_never_trained_on():
+    plan = Plan(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    for benchmark in plan.benchmarks.values():
+        dataset = plan.datasets[benchmark.dataset]
+        assert not dataset.is_rendered or dataset.split == "test"
+    for recipe in plan.recipes.values():
+        assert plan.datasets[recipe["data"]["dataset"]].split == "train"
+
+
+def test_shards_cover_all_seeds_once(config):
+    plan = Plan(put(put(config, "datasets.tiny.num_clips", 11), "datasets.tiny.clips_per_shard", 4))
+    dataset = plan.datasets["tiny"]
+    assert dataset.shards == ["000000", "000001", "000002"]
+    assert [dataset.seeds(shard) for shard in dataset.shards] == ["0:4", "4:8", "8:11"]
+
+
+def test_more_clips_leave_the_facts_of_full_shards_alone(config):
+    few, many = (
+        Plan(put(put(config, "datasets.tiny.clips_per_shard", 2), "datasets.tiny.num_clips", n)) for n in (4, 6)
+    )
+    for shard in few.datasets["tiny"].shards:
+        names = {"dataset": "tiny", "shard": shard}
+        assert few.facts("render_shard", names) == many.facts("render_shard", names)
+        assert few.facts("pack", names) == many.facts("pack", names)
+    assert few.facts("index", {"dataset": "tiny"}) != many.facts("index", {"dataset": "tiny"})
+
+
+def test_a_recipe_is_one_fact_and_logging_is_none(config):
+    facts = [
+        Plan(put(config, "stages.lbm.overrides", ["data.dataset=tiny", *words])).facts("train_stage", {"stage": "lbm"})
+        for words in ([], ["logging.log_every=7"], ["optimizer.learning_rate=1.0e-3"])
+    ]
+    assert facts[0] == facts[1] != facts[2]
+
+
+def test_the_next_command_follows_from_what_is_there(config, tmp_path):
+    plan = Plan(config, tmp_path)
+    assert plan.closing_words() == "next: snakemake train"
+    for path in ("results/lbm/weights.safetensors", "results/lbm/curves.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+    assert plan.closing_words().splitlines() == [
+        "lbm: weights in results/lbm/weights.safetensors, curves in results/lbm/curves.png",
+        "next: snakemake evaluate",
+    ]
+
+
+def test_a_data_set_that_is_not_there_is_downloaded_and_left_out_of_the_report(config, tmp_path):
+    plan = Plan(config, tmp_path)
+    assert list(plan.downloads()) == ["data/downloads/tapvid_davis.pkl"]
+    assert [benchmark.name for benchmark in plan.available_benchmarks] == ["tiny_heldout"]
+    assert "tapvid_davis was not scored" in plan.notes()[0]
+    file = tmp_path / "data/downloads/tapvid_davis.pkl"
+    file.parent.mkdir(parents=True)
+    file.write_text("put here by hand")
+    plan = Plan(config, tmp_path)
+    assert not plan.downloads()
+    assert not plan.notes()
+    assert plan.is_available("tapvid_davis")
+    assert index_path("tapvid_davis") == "data/shards/tapvid_davis/index.json"
