@@ -20,7 +20,14 @@ KEY_HINT = "letters, digits, - and _ only"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code (2 for what the user can mend)."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes overrides in one place only; people write them between the options too.
+    strange = [word for word in rest if word.startswith("-") or not hasattr(options, "overrides")]
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    if rest:
+        options.overrides += rest
     try:
         return options.run(options)
     except RenderError as error:

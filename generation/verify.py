@@ -23,7 +23,12 @@ BOUNDS = {
     "surface_px_p90": 2.0,
 }
 """Figures that must not be above these."""
-LEAST_ID_AGREEMENT = 0.95
+LEAST = {"id_agreement": 0.85, "id_within_a_pixel": 0.99}
+"""Figures that must not be below these. Under a silhouette a pixel's one id may be the neighbour's, and the smaller the
+frame, the more of its pixels are silhouettes (91 % agree at 128x128); a pixel further the right id is always there."""
+
+
+NEAR = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,9 @@ def _other_frames(clip: StoredClip) -> dict[str, float]:
     limits = np.array(passes.depth_m.shape[:0:-1]) - 1
     column, row = np.clip(np.floor(clip.tracks[t, number]).astype(int), 0, limits).T
     agrees = passes.segmentation[t, row, column] == clip.object_id[number]
+    around = [np.clip(row + y, 0, limits[1]) * (limits[0] + 1) + np.clip(column + x, 0, limits[0]) for y, x in NEAR]
+    ids = passes.segmentation.reshape(len(passes.segmentation), -1)[t, np.array(around)]  # (9, n)
+    is_near = (ids == clip.object_id[number]).any(0)
     here = surface_points(passes, t, row, column)
     at_query = clip.tracks[clip.query_frame, np.arange(clip.tracks.shape[1])]
     query_column, query_row = np.floor(at_query).astype(int).T
@@ -144,6 +152,7 @@ def _other_frames(clip: StoredClip) -> dict[str, float]:
     return {
         "num_other_samples": float(len(t)),
         "id_agreement": float(agrees.mean()) if len(t) else 1.0,
+        "id_within_a_pixel": float(is_near.mean()) if len(t) else 1.0,
         "surface_px_p90": float(np.percentile(off_px[agrees], 90)) if agrees.any() else 0.0,
     }
 
@@ -159,6 +168,9 @@ def violations(figures: dict[str, float]) -> list[str]:
         for name, bound in BOUNDS.items()
         if not figures[name] <= bound
     ]
-    if not figures["id_agreement"] >= LEAST_ID_AGREEMENT:
-        lines.append(f"id_agreement is {figures['id_agreement']:.4f}, the bound is {LEAST_ID_AGREEMENT}")
+    lines += [
+        f"{name} is {figures[name]:.4f}, the bound is {bound}"
+        for name, bound in LEAST.items()
+        if not figures[name] >= bound
+    ]
     return lines
