@@ -95,12 +95,13 @@ benchmarks:
 def plan(here):
     """Everything there with true sidecars."""
     plan = Plan(yaml.safe_load(CONFIG))
-    for step in plan.steps():
+    steps = [(step, plan.facts(step.rule, step.wildcards)) for step in plan.steps()]
+    for step, facts in steps:
         for output in step.outputs:
             (here / output).parent.mkdir(parents=True, exist_ok=True)
             (here / output).write_text(output)
         names = ["data/shards/clips/index.json"] if step.rule == "train_stage" else []
-        record(step.rule, names, step.outputs, plan.facts(step.rule, step.wildcards))
+        record(step.rule, names, step.outputs, facts)
     return plan
 
 
