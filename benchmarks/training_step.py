@@ -13,7 +13,7 @@ import torch
 from trainer.config import compose
 from trainer.models import build
 
-GRID = (("published", 2, 64), ("published", 4, 64), ("published", 2, 256), ("small", 8, 64))
+GRID = (("published", 2, 64), ("published", 4, 64), ("published", 2, 256), ("small", 4, 64))
 
 
 def measure(name: str, num_frames: int, num_points: int, steps: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ STEPS = ["training.num_epochs=null", "training.num_steps=5"]
 def test_stage_composes_from_its_file_and_overrides():
     recipe = compose("lbm", [*STEPS, "model=lbm_small", "optimizer.learning_rate=1.0e-4"])
     assert recipe.training.num_steps == 5
-    assert recipe.model["input_size"] == [128, 128]
+    assert recipe.model["dim"] == 64
     assert recipe.optimizer.learning_rate == 1.0e-4
     assert recipe.stage == recipe.exp_name == "lbm"
 
