@@ -215,8 +215,8 @@ class Plan:
     # What Snakemake's rules ask for
 
     def made(self, rule: str, wildcards: dict[str, str]) -> str:
-        """The facts as words of a command line."""
-        return quote(f"{key}={value}" for key, value in self.facts(rule, wildcards).items())
+        """The rule's name and the facts as words of a command line."""
+        return quote([rule, *(f"{key}={value}" for key, value in self.facts(rule, wildcards).items())])
 
     def launch_words(self, stage: str) -> str:
         """Arguments of trainer.launch for a stage, but for the weights that it starts from."""

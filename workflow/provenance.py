@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def record(
         "facts": dict(facts),
         "inputs": {name: sha256_of(Path(name)) for name in inputs},
         "python": platform.python_version(),
-        "command": " ".join(_without_machine(command)),
+        "command": shlex.join(command),
     }
     for output in outputs:
         content = shared | {"output_sha256": sha256_of(Path(output))}
@@ -53,11 +54,6 @@ def record(
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         temporary.replace(path)
-
-
-def _without_machine(command: Sequence[str]) -> list[str]:
-    """The command as a person types it: the interpreter without its folder."""
-    return ["python" if word == sys.executable else word for word in command]
 
 
 def run(command: Sequence[str], save: Path | None = None) -> int:
@@ -80,13 +76,12 @@ def main(arguments: list[str]) -> int:
     """Command line; returns the command's exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m workflow.provenance",
-        usage="%(prog)s --name RULE --inputs ... --outputs ... --facts KEY=VALUE ... -- COMMAND ...",
+        usage="%(prog)s --made RULE [KEY=VALUE ...] --inputs ... --outputs ... -- COMMAND ...",
         description="Run a command and, when it ends well, write what its outputs were made from beside them.",
     )
-    parser.add_argument("--name", required=True, help="name of the rule")
+    parser.add_argument("--made", nargs="+", required=True, metavar="WORD", help="the rule, then facts as key=value")
     parser.add_argument("--inputs", nargs="*", default=[])
     parser.add_argument("--outputs", nargs="+", required=True)
-    parser.add_argument("--facts", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--save", type=Path, help="the one output, when the command prints it instead of writing it")
     if "--" not in arguments:
         parser.parse_args(arguments)
@@ -101,8 +96,9 @@ def main(arguments: list[str]) -> int:
         if missing:
             print(f"error: {missing[0]}: the command ended well and did not write it", file=sys.stderr)
             return 1
-        facts = dict(fact.split("=", 1) for fact in options.facts)
-        record(options.name, options.inputs, options.outputs, facts, command)
+        rule, *words = options.made
+        facts = dict(word.split("=", 1) for word in words)
+        record(rule, options.inputs, options.outputs, facts, command)
     return code
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*command, inputs=(), outputs=("out.txt",), facts=("source=abc",), options=()):
-    words = ["--name", "score", "--inputs", *inputs, "--outputs", *outputs, "--facts", *facts, *options]
+    words = ["--made", "score", *facts, "--inputs", *inputs, "--outputs", *outputs, *options]
     return main([*words, "--", *command])
 
 
@@ -65,7 +65,7 @@ def test_what_a_command_prints_becomes_its_file_only_when_it_ends_well(here):
 
 
 def test_a_request_to_stop_reaches_the_command(here):
-    words = ["-m", "workflow.provenance", "--name", "x", "--outputs", "o", "--", "sleep", "60"]
+    words = ["-m", "workflow.provenance", "--made", "x", "--outputs", "o", "--", "sleep", "60"]
     process = subprocess.Popen([sys.executable, *words], env=os.environ | {"PYTHONPATH": str(ROOT)})
     time.sleep(1.0)
     process.terminate()

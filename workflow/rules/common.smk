@@ -1,13 +1,15 @@
 import json
 import os
+import shlex
 import sys
 
 from workflow.plan import Plan, index_path, quote
 
-python = sys.executable
-# A prefix replaces Snakemake's own, so it says again that a failure before a pipe is a failure. Snakemake sets
-# OMP_NUM_THREADS to the threads of the job; our processes are many and take one each.
-shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1; ")
+# `python` in a command is the interpreter that runs Snakemake: nothing needs activating. A prefix replaces Snakemake's own,
+# so it says again that a failure before a pipe is a failure. Snakemake sets OMP_NUM_THREADS to the threads of the job; our
+# processes are many and take one each.
+interpreter = shlex.quote(os.path.dirname(sys.executable))
+shell.prefix(f"set -euo pipefail; export PATH={interpreter}:$PATH OMP_NUM_THREADS=1; ")
 
 try:
     plan = Plan(config)
@@ -30,15 +32,15 @@ wildcard_constraints:
 
 
 def made(rule):
-    """All that decides a job's outputs apart from its inputs: code, versions and settings."""
+    """A rule's name and all that decides a job's outputs apart from its inputs: code, versions and settings."""
     return lambda wildcards: plan.made(rule, dict(wildcards))
 
 
 def recorded(command, options=""):
     """The command, with a sidecar of provenance written beside each output when it ends well."""
     return (
-        "{python} -m workflow.provenance --name {rule} --inputs {input:q} --outputs {output:q}"
-        f" --facts {{params.made}} {options}-- {command}"
+        "python -m workflow.provenance --made {params.made} --inputs {input:q} --outputs {output:q}"
+        f" {options}-- {command}"
     )
 
 

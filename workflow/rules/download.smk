@@ -19,5 +19,5 @@ for path, dataset in plan.downloads().items():
             ),
         shell:
             recorded(
-                "{python} -m workflow.fetch {params.source} --out {output} > {log} 2>&1"
+                "python -m workflow.fetch {params.source} --out {output} > {log} 2>&1"
             )

@@ -12,7 +12,7 @@ rule baseline:
         made=made("baseline"),
     shell:
         recorded(
-            "{python} -m eval baseline --tracker static --truth {input.truth}"
+            "python -m eval baseline --tracker static --truth {input.truth}"
             " --query-mode {wildcards.mode} --out {output} > {log} 2>&1"
         )
 
@@ -33,7 +33,7 @@ rule predict:
         memory=memory_size,
     shell:
         recorded(
-            "{python} -m trainer.predict --weights {input.weights} --truth {input.truth} --tracker {wildcards.tracker}"
+            "python -m trainer.predict --weights {input.weights} --truth {input.truth} --tracker {wildcards.tracker}"
             " --query-mode {wildcards.mode} {params.memory} --threads {threads} --out {output} > {log} 2>&1"
         )
 
@@ -54,7 +54,7 @@ rule score:
         made=made("score"),
     shell:
         recorded(
-            "{python} -m eval score --predictions {input.predictions} --truth {input.truth} --out {output} > {log} 2>&1"
+            "python -m eval score --predictions {input.predictions} --truth {input.truth} --out {output} > {log} 2>&1"
         )
 
 
@@ -71,7 +71,7 @@ rule table:
     params:
         made=made("table"),
     shell:
-        recorded("{python} -m eval table {input} --out {output.markdown} > {log} 2>&1")
+        recorded("python -m eval table {input} --out {output.markdown} > {log} 2>&1")
 
 
 rule evaluate:

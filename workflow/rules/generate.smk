@@ -10,9 +10,9 @@ rule render_environment:
     params:
         made=made("render_environment"),
     shell:
-        "{python} -m generation check > {log} 2>&1; "
+        "python -m generation check > {log} 2>&1; "
         + recorded(
-            "{python} -m generation environment --out data/envs/render --marker {output} >> {log} 2>&1"
+            "python -m generation environment --out data/envs/render --marker {output} >> {log} 2>&1"
         )
 
 
@@ -29,7 +29,7 @@ rule render_assets:
         made=made("render_assets"),
     shell:
         recorded(
-            "{python} -m generation assets --out data/assets/open --marker {output}"
+            "python -m generation assets --out data/assets/open --marker {output}"
             " --renderer data/envs/render/bin/python > {log} 2>&1"
         )
 
@@ -57,7 +57,7 @@ rule render_shard:
         overrides=lambda wildcards: quote(plan.generation_words(wildcards.dataset)),
     shell:
         recorded(
-            "{python} -m generation {params.recipe} --seeds {params.seeds} --dataset {wildcards.dataset}"
+            "python -m generation {params.recipe} --seeds {params.seeds} --dataset {wildcards.dataset}"
             " --out data/clips/{wildcards.dataset} --done {output} --assets data/assets/open"
             " --renderer data/envs/render/bin/python --threads {threads} {params.overrides} > {log} 2>&1"
         )

@@ -15,7 +15,7 @@ rule pack:
         layout=lambda wildcards: plan.layout(wildcards.dataset),
     shell:
         recorded(
-            "{python} -m shards pack --source {params.layout} {input:q}"
+            "python -m shards pack --source {params.layout} {input:q}"
             " --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} > {log} 2>&1"
         )
 
@@ -33,7 +33,7 @@ rule index:
         made=made("index"),
     shell:
         recorded(
-            "{python} -m shards index {input:q} --dataset {wildcards.dataset} --out {output} > {log} 2>&1"
+            "python -m shards index {input:q} --dataset {wildcards.dataset} --out {output} > {log} 2>&1"
         )
 
 

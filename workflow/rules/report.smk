@@ -13,7 +13,7 @@ rule rulegraph:
         ),
     shell:
         recorded(
-            "{python} -m snakemake --rulegraph dot --nolock {params.configfiles} 2> {log}",
+            "python -m snakemake --rulegraph dot --nolock {params.configfiles} 2> {log}",
             "--save {output} ",
         )
 
@@ -37,7 +37,7 @@ rule report_page:
         notes=quote(f"--note={note}" for note in plan.notes()),
     shell:
         recorded(
-            "{python} -m eval report --scores {input.scores} --curves {input.curves}"
+            "python -m eval report --scores {input.scores} --curves {input.curves}"
             " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
             " --graph {input.graph} {params.notes} --out {output} > {log} 2>&1"
         )
@@ -55,4 +55,4 @@ rule verify:
     params:
         config=quote([json.dumps(config)]),
     shell:
-        "{python} -m workflow.verify --config {params.config} 2>&1 | tee {log}"
+        "python -m workflow.verify --config {params.config} 2>&1 | tee {log}"

@@ -24,7 +24,7 @@ rule train_stage:
         launch=launch_words,
     shell:
         recorded(
-            "{python} -m torch.distributed.run --standalone --nproc_per_node={params.processes}"
+            "python -m torch.distributed.run --standalone --nproc_per_node={params.processes}"
             " -m trainer.launch {params.launch} 2>&1 | tee {log}"
         )
 
@@ -41,7 +41,7 @@ rule curves:
     params:
         made=made("curves"),
     shell:
-        recorded("{python} -m eval curves {input} --out {output} > {log} 2>&1")
+        recorded("python -m eval curves {input} --out {output} > {log} 2>&1")
 
 
 rule train:
