@@ -39,3 +39,7 @@ rule all:
 
 onsuccess:
     print(plan.closing_words())
+
+
+onerror:
+    print(plan.closing_words())

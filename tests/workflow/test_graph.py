@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.workflow.copies import COPIED, copy_repository, environment_of
 from workflow.plan import Plan
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("Snakefile", "workflow", "generation", "shards", "trainer", "eval", "config", "profiles", "pyproject.toml")
 AFTER_SCORE = {"score", "table", "report_page"}
 AFTER_TRAINING = {"train_stage", "curves", "predict", *AFTER_SCORE}
 
@@ -35,7 +34,7 @@ class Graph:
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *words],
             cwd=self.root,
-            env={"PYTHONPATH": str(self.root), "PATH": "/usr/bin:/bin", "HOME": str(self.root)},
+            env=environment_of(self.root),
             capture_output=True,
             text=True,
             timeout=100,
@@ -62,13 +61,7 @@ class Graph:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A copy in which everything is made."""
-    root = tmp_path_factory.mktemp("graph") / "made"
-    root.mkdir()
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(ROOT / name, root / name)
+    root = copy_repository(tmp_path_factory.mktemp("graph") / "made")
     plan = Plan(yaml.safe_load((root / "config/tiny.yaml").read_text()))
     for output in (root / output for step in plan.steps() for output in step.outputs):
         output.parent.mkdir(parents=True, exist_ok=True)
