@@ -29,7 +29,6 @@ localrules:
 
 
 rule all:
-    default_target: True
     input:
         rules.data.input,
         rules.train.input,

@@ -1,6 +1,9 @@
 """What tests share: small annotated clips whose truth is known, and a packed data set of them."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core runs tests; more threads would only wait
 
 import numpy as np
 import pytest

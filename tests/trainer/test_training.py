@@ -82,16 +82,23 @@ def test_kill_9_then_again_gives_the_same_weights(tmp_path, dataset):
     assert {"loss", "learning_rate", "grad_norm", "clips_per_second", "classification_loss"} <= rows[0].keys()
 
 
-def test_a_changed_recipe_or_code_never_resumes(tmp_path, dataset):
+def test_a_changed_recipe_or_code_never_resumes(tmp_path, dataset, capsys):
+    from trainer.launch import main
+
+    def train(*overrides: str) -> str:
+        paths = [f"paths.shards_root={tmp_path / 'shards'}", f"paths.run_root={tmp_path / 'runs'}"]
+        output = f"paths.output_dir={tmp_path / 'out'}"
+        assert main([*TINY, *paths, output, "training.num_steps=2", *overrides]) == 0
+        return capsys.readouterr().err
+
     dataset(num_clips=6)
-    assert run(tmp_path, "training.num_steps=2", processes=1).returncode == 0
+    train()
     first = sha256_of(tmp_path / "out" / "weights.safetensors")
     for override in ("optimizer.learning_rate=1.0e-3", "paths.source_digest=other"):
-        other = run(tmp_path, "training.num_steps=2", override, processes=1)
-        assert "training 2 steps" in other.stderr and "resuming" not in other.stderr
+        told = train(override)
+        assert "training 2 steps" in told and "resuming" not in told
     assert len(list((tmp_path / "runs" / "lbm").iterdir())) == 3
-    finished = run(tmp_path, "training.num_steps=2", processes=1)
-    assert "resuming at step 2 of 2" in finished.stderr
+    assert "resuming at step 2 of 2" in train()
     assert sha256_of(tmp_path / "out" / "weights.safetensors") == first
 
 
