@@ -28,6 +28,29 @@ localrules:
     verify,
 
 
+rule data:
+    input:
+        [index_path(dataset) for dataset in plan.datasets if plan.is_available(dataset)],
+
+
+# `snakemake` alone means this one: the main job.
+rule train:
+    default_target: True
+    input:
+        of_all_stages("weights.safetensors"),
+        of_all_stages("curves.png"),
+
+
+rule evaluate:
+    input:
+        tables_of(plan.benchmarks.values()),
+
+
+rule report:
+    input:
+        "results/report.html",
+
+
 rule all:
     input:
         rules.data.input,

@@ -72,8 +72,3 @@ rule table:
         made=made("table"),
     shell:
         recorded("python -m eval table {input} --out {output.markdown} > {log} 2>&1")
-
-
-rule evaluate:
-    input:
-        tables_of(plan.benchmarks.values()),

@@ -35,8 +35,3 @@ rule index:
         recorded(
             "python -m shards index {input:q} --dataset {wildcards.dataset} --out {output} > {log} 2>&1"
         )
-
-
-rule data:
-    input:
-        [index_path(dataset) for dataset in plan.datasets if plan.is_available(dataset)],

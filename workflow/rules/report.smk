@@ -13,7 +13,7 @@ rule rulegraph:
         ),
     shell:
         recorded(
-            "python -m snakemake --rulegraph dot --nolock {params.configfiles} 2> {log}",
+            "python -m snakemake all --rulegraph dot --nolock {params.configfiles} 2> {log}",
             "--save {output} ",
         )
 
@@ -41,11 +41,6 @@ rule report_page:
             " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
             " --graph {input.graph} {params.notes} --out {output} > {log} 2>&1"
         )
-
-
-rule report:
-    input:
-        "results/report.html",
 
 
 # Has no output, so it always runs. It reads the sidecars and makes nothing.

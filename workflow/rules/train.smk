@@ -42,11 +42,3 @@ rule curves:
         made=made("curves"),
     shell:
         recorded("python -m eval curves {input} --out {output} > {log} 2>&1")
-
-
-# `snakemake` alone means this one: the main job.
-rule train:
-    default_target: True
-    input:
-        of_all_stages("weights.safetensors"),
-        of_all_stages("curves.png"),
