@@ -120,10 +120,10 @@ def _curves(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from eval.atomic import write_bytes
     from eval.clips import draw_clip
     from eval.predictions import read_predictions
     from eval.protocol import Truth
+    from shards.files import write_bytes
 
     truth = Truth(options.truth)
     predictions = [read_predictions(path) for path in options.predictions]

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from eval.atomic import write_bytes
+from shards.files import write_bytes
 
 # Names that are not losses; every other number of a line is one.
 OTHER_SERIES = {

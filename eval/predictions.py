@@ -7,7 +7,6 @@ truth index.json), `names` (V,) and for each video `<name>/query_points` (N, 3) 
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.tapvid import QUERY_MODES, RESOLUTION
+from shards.files import appearing
 
 FORMAT = "frameline-predictions/1"
 
@@ -43,18 +43,12 @@ def write_predictions(
     """
     _check_query_mode(query_mode, path)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            header = {"format": FORMAT, "tracker": tracker, "query_mode": query_mode}
-            header |= {"resolution": np.int64(RESOLUTION), "truth_sha256": truth_sha256}
-            for field, value in header.items():
-                _write_array(archive, field, np.array(value))
-            _write_array(archive, "names", np.array(_write_videos(archive, videos, path), dtype=str))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = {"format": FORMAT, "tracker": tracker, "query_mode": query_mode}
+        header |= {"resolution": np.int64(RESOLUTION), "truth_sha256": truth_sha256}
+        for field, value in header.items():
+            _write_array(archive, field, np.array(value))
+        _write_array(archive, "names", np.array(_write_videos(archive, videos, path), dtype=str))
     return path
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from shards.files import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,7 @@ def _describe(path: Path) -> InputFile:
         except ValueError as error:
             raise ValueError(f"{sidecar}: not valid json ({error}); make {path} again") from error
     # The last two folders tell trackers and stages apart; more would name the machine.
-    return InputFile(name="/".join(path.parts[-3:]).lstrip("/"), sha256=file_sha256(path), facts=facts)
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 hex digest of a file's bytes."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return InputFile(name="/".join(path.parts[-3:]).lstrip("/"), sha256=sha256_of(path), facts=facts)
 
 
 def _flatten(value: object, name: str = "") -> Iterator[tuple[str, str]]:

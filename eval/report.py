@@ -12,13 +12,12 @@ from pathlib import Path
 
 import jinja2
 
-from eval.atomic import write_text
 from eval.clips import draw_clip
 from eval.curves import read_training_log, render_curves_svg
 from eval.graph import parse_dot, render_graph_svg
 from eval.predictions import Predictions, read_predictions
 from eval.protocol import Truth
-from eval.provenance import InputFile, describe_inputs, file_sha256
+from eval.provenance import InputFile, describe_inputs
 from eval.score import score_predictions
 from eval.table import (
     STATIC,
@@ -30,6 +29,7 @@ from eval.table import (
     table_rows,
     undefined_note,
 )
+from shards.files import sha256_of, write_text
 
 HEADLINE_METRIC = "average_pts_within_thresh"
 MAX_PANELS = 3  # trackers drawn beside the truth
@@ -260,7 +260,7 @@ def _clip_view(
 
 def _score_of(predictions: Predictions, truth: Truth, tables: Sequence[ScoreTable]) -> dict:
     """Return the given score of these predictions, or score them now when it was not among the inputs."""
-    sha256 = file_sha256(predictions.path)
+    sha256 = sha256_of(predictions.path)
     for table in tables:
         for score in table.scores:
             if score.get("predictions_sha256") == sha256:
@@ -290,7 +290,7 @@ def _read_graph(path: Path | None) -> tuple[str, str]:
 
 def _read_recipe(path: Path) -> Recipe:
     path = Path(path)
-    return Recipe(name="/".join(path.parts[-2:]), sha256=file_sha256(path), text=path.read_text())
+    return Recipe(name="/".join(path.parts[-2:]), sha256=sha256_of(path), text=path.read_text())
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.atomic import write_text
 from eval.predictions import Predictions, VideoPrediction, read_predictions
 from eval.protocol import Truth, VideoTruth
 from eval.tapvid import RESOLUTION, compute_tapvid_metrics
+from shards.files import write_text
 
 FORMAT = "frameline-score/1"
 REQUIRED_FIELDS = ("benchmark", "tracker", "query_mode", "resolution", "truth_sha256", "num_videos", "mean", "videos")

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.atomic import write_text
 from eval.score import read_score
+from shards.files import write_text
 
 STATIC = "static"
 UNTRAINED_SUFFIX = "-untrained"

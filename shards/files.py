@@ -38,6 +38,21 @@ def appearing(path: Path) -> Iterator[Path]:
         replace(temporary, Path(path))
 
 
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file that appears whole or not at all, on the disk before it has its name; makes missing folders."""
+    path = Path(path)
+    with appearing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write UTF-8 text that appears whole or not at all."""
+    return write_bytes(path, content.encode())
+
+
 def replace(source: Path, target: Path) -> None:
     """Rename a file or folder over an old one; a folder's old content goes only after it was moved aside."""
     if target.is_dir():

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from shards.files import write_bytes
 from trainer.config import Recipe, as_dict, from_dict
-from trainer.run import write_atomically
 
 METADATA_KEY = "frameline"
 """One metadata entry only: safetensors writes several in no fixed order, and equal weights must have equal bytes."""
@@ -21,7 +21,7 @@ def save_weights(path: Path, model: nn.Module, recipe: Recipe) -> None:
     """Write a model's state dict with its recipe; the same weights give the same bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     metadata = {METADATA_KEY: json.dumps({"recipe": as_dict(recipe)}, sort_keys=True)}
-    write_atomically(path, save(tensors, metadata))
+    write_bytes(path, save(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
@@ -58,7 +58,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write resumable state: a crash in the middle leaves the previous checkpoint."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, buffer.getbuffer())
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shards import ClipStore
+from shards.files import write_bytes
 from trainer.batch import make_loader
 from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import Recipe, compose_launch, stages
@@ -17,7 +18,7 @@ from trainer.distributed import Process, barrier, process_group
 from trainer.loop import State, restore, train
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
-from trainer.run import Run, describe_run, open_run, recipe_text, write_atomically
+from trainer.run import Run, describe_run, open_run, recipe_text
 
 
 class Objective(nn.Module):
@@ -144,9 +145,9 @@ def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
 def finish(recipe: Recipe, run: Run, model: nn.Module) -> None:
     """Write the finished files and say where they are."""
     save_weights(run.output / "weights.safetensors", model, recipe)
-    write_atomically(run.output / "untrained.safetensors", run.untrained.read_bytes())
-    write_atomically(run.output / "metrics.jsonl", run.metrics.read_bytes())
-    write_atomically(run.output / "recipe.yaml", recipe_text(recipe).encode())
+    write_bytes(run.output / "untrained.safetensors", run.untrained.read_bytes())
+    write_bytes(run.output / "metrics.jsonl", run.metrics.read_bytes())
+    write_bytes(run.output / "recipe.yaml", recipe_text(recipe).encode())
     print(f"{recipe.exp_name}: weights in {run.output}/weights.safetensors, curves in {run.output}/metrics.jsonl")
 
 

@@ -1,13 +1,13 @@
 """What a training tells: metrics.jsonl for machines, a bar in a terminal, plain lines in a log."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 from tqdm import tqdm
 
+from shards.files import write_text
 from trainer.config import Recipe
 from trainer.distributed import Process
 
@@ -73,9 +73,7 @@ def forget_rows_after(metrics: Path, step: int) -> float:
         if row["step"] <= step:
             kept.append(line)
             seconds = row["seconds"]
-    temporary = metrics.with_name(f".{metrics.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    temporary.replace(metrics)
+    write_text(metrics, "".join(line + "\n" for line in kept))
     return seconds
 
 

@@ -7,12 +7,12 @@ nothing ever resumes from a checkpoint of something else.
 import fcntl
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from shards.files import write_bytes
 from trainer.config import Paths, Recipe, as_dict, recipe_digest
 
 
@@ -84,7 +84,7 @@ def open_run(run: Run, recipe: Recipe) -> IO[str]:
     except BlockingIOError:
         print(f"{run.folder}: another process trains in this run; waiting for it to end", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
-    write_atomically(run.folder / "recipe.yaml", recipe_text(recipe).encode())
+    write_bytes(run.folder / "recipe.yaml", recipe_text(recipe).encode())
     return lock
 
 
@@ -93,17 +93,3 @@ def recipe_text(recipe: Recipe) -> str:
     import yaml
 
     return yaml.safe_dump(as_dict(recipe), sort_keys=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name in the same folder, flush it to disk, and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
