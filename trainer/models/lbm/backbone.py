@@ -58,8 +58,6 @@ class Backbone(nn.Module):
         self.frame_pos_embedding = nn.Parameter(torch.empty(1, config.dim, *config.map_size))
         nn.init.trunc_normal_(self.frame_pos_embedding, std=0.02)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = config.norm_momentum
             if isinstance(module, nn.Conv2d) and module.bias is None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 

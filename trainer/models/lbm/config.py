@@ -14,8 +14,6 @@ class LbmConfig:
     """Height and width to which every video is resized; multiples of 32."""
     backbone_width: int = 64
     """Channels of the trunk's first stage; the next ones have two and four times as many."""
-    norm_momentum: float = 0.1
-    """Share of the newest batch in the batch norms' running statistics; batches of one clip want less."""
     dim: int = 256
     num_heads: int = 4
     num_layers: int = 3
