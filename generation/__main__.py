@@ -44,11 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def fail(message: str, code: int) -> int:
+    """Print a one-line error; returns the exit code."""
     print(f"error: {message}", file=sys.stderr)
     return code
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m generation", description="Simulated scenes to annotated clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -98,6 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_renderer(command: argparse.ArgumentParser) -> None:
+    """The option that names the renderer's interpreter."""
     command.add_argument(
         "--renderer",
         type=Path,
@@ -116,17 +119,20 @@ def parse_range(text: str) -> list[int]:
 
 
 def run_environment(options: argparse.Namespace) -> int:
+    """Build the renderer's environment."""
     environment.build_environment(options.out, options.marker, options.requirements)
     return 0
 
 
 def run_check(options: argparse.Namespace) -> int:
+    """Look for Blender's system libraries."""
     check_system_libraries(options.renderer if options.renderer.exists() else None)
     print("Blender's system libraries are there")
     return 0
 
 
 def run_assets(options: argparse.Namespace) -> int:
+    """Build the open asset pack."""
     if not 8 <= options.objects <= 700:
         raise ValueError(f"--objects {options.objects}: from 8 to 700")
     environment.installed_versions(options.renderer)  # says how to get a renderer that is missing
@@ -145,6 +151,7 @@ def run_assets(options: argparse.Namespace) -> int:
 
 
 def run_movi_f(options: argparse.Namespace) -> int:
+    """Render clips."""
     config = parse_overrides(options.overrides)
     seeds = options.seeds if options.seeds is not None else [options.seed]
     if min(seeds) < 0:
@@ -161,6 +168,7 @@ def run_movi_f(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
+    """Hold a clip against its own rendered passes."""
     from generation.verify import load_clip, measure, violations
 
     figures = measure(load_clip(options.folder))
@@ -173,6 +181,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def run_picture(options: argparse.Namespace) -> int:
+    """Draw a clip."""
     from generation.picture import draw_clip
 
     options.out.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,7 @@ MATERIAL = "newmtl textured\nKd 1.0 1.0 1.0\nKs 0.1 0.1 0.1\nNs 50\nmap_Kd textu
 
 
 def main() -> None:
+    """Renderer side of `python -m generation assets`; returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--objects", type=int, required=True)

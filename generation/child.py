@@ -11,6 +11,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Make this package importable, and nothing around it; then run the module as a command."""
     folder = Path(__file__).resolve().parent
     spec = importlib.util.spec_from_file_location(
         "generation", folder / "__init__.py", submodule_search_locations=[str(folder)]

@@ -52,7 +52,7 @@ class MoviConfig:
     sampling_stride: int = 4
     """Queries are drawn from every so many pixels and frames."""
     split: str = "train"
-    """Which objects and lights: a tenth is held out for test."""
+    """Which objects and lights: a tenth is held out for test, where the assets' manifest does not say itself."""
     base_seed: int = 0
     """Seeds of clips are drawn from [base_seed, seed]."""
     save_passes: bool = False

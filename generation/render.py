@@ -35,6 +35,7 @@ VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
 
 
 def main() -> int:
+    """Render the job; returns the exit code."""
     die_with_parent()
     job = json.loads(Path(sys.argv[1]).read_bytes())
     scratch = Path(job["scratch"])

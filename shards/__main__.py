@@ -23,6 +23,7 @@ Exit code: 0 done, 1 verify found a difference, 2 a mistake in the command or it
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
     parser = argparse.ArgumentParser(
         prog="python -m shards",
         description="Pack annotated clips into tar shards and depth stores, and check them.",
@@ -62,6 +63,7 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
 
 
 def pack(options: argparse.Namespace) -> int:
+    """Pack clips into one shard."""
     clips = itertools.chain.from_iterable(SOURCES[options.source](path) for path in options.inputs)
     content = pack_clips(clips, options.out)
     print(f"{options.out}.tar: {len(content['clips'])} clips, {content['bytes']} bytes, sha256 {content['sha256']}")
@@ -69,12 +71,14 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def index(options: argparse.Namespace) -> int:
+    """Merge shards into an index."""
     content = write_index(options.shards, options.dataset, options.out)
     print(f"{options.out}: {content['num_clips']} clips in {len(content['shards'])} shards")
     return 0
 
 
 def ls(options: argparse.Namespace) -> int:
+    """List an index's clips."""
     store = ClipStore(options.index)
     width = max([4, *map(len, store.keys)])
     print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7}  shard")
@@ -89,6 +93,7 @@ def ls(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
+    """Check an index's shards."""
     num_problems = 0
     for problem in find_problems(options.index, deep=options.deep):
         print(f"error: {problem}", file=sys.stderr, flush=True)
@@ -99,6 +104,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def view(options: argparse.Namespace) -> int:
+    """Draw frames and tracks of clips."""
     store = ClipStore(options.index)
     key = options.key or store.keys[0]
     if key not in store.keys:

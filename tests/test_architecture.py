@@ -107,7 +107,7 @@ def test_files_have_a_noun_for_a_name_and_say_what_they_are():
 def test_public_names_have_docstrings():
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{name_of(path)}: {node.name}"
 
 

@@ -34,6 +34,7 @@ class Objective(nn.Module):
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line: overrides, one of them stage=NAME."""
     parser = argparse.ArgumentParser(
         prog="trainer.launch",
         description="Train one stage. Resumes by itself: the same command goes on where it was interrupted.",

@@ -17,6 +17,7 @@ from trainer.models import TASKS
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="trainer.predict",
         description="Track a benchmark's queries with trained weights (TAP-Vid protocol: frames resized to 256x256).",

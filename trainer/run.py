@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from shards.files import write_bytes
+from shards.files import sha256_of, write_bytes
 from trainer.config import Paths, Recipe, as_dict, recipe_digest
 
 
@@ -37,12 +37,6 @@ class Run:
     @property
     def untrained(self) -> Path:
         return self.folder / "untrained.safetensors"
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
