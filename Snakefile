@@ -28,9 +28,11 @@ localrules:
     verify,
 
 
+# The shards are named besides the indices, so that a deleted one is missed and rebuilt alone.
 rule data:
     input:
         [index_path(dataset) for dataset in plan.datasets if plan.is_available(dataset)],
+        plan.shard_files(),
 
 
 # `snakemake` alone means this one: the main job.

@@ -1,4 +1,4 @@
-"""Scenes to annotated clips: python -m generation {environment,check,assets,movi_f,verify,picture}."""
+"""Scenes to annotated clips: python -m generation {environment,check,assets,mirror,movi_a..movi_f,annotate,...}."""
 
 import argparse
 import errno
@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from generation import environment
-from generation.config import parse_overrides
+from generation.config import KUBRIC_ASSETS, RECIPES, parse_recipe, parse_tracks
+from generation.mirror import MirrorError, build_mirror
 from generation.preflight import MissingLibrariesError, check_system_libraries
 from generation.shard import RenderError, Studio, render_clips
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except RenderError as error:
         return fail(str(error), error.exit_code)
-    except RuntimeError as error:
+    except (RuntimeError, MirrorError) as error:
         return fail(str(error), 1)
     except (ValueError, MissingLibrariesError) as error:
         return fail(str(error), 2)
@@ -72,31 +73,67 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_assets)
 
     command = commands.add_parser(
-        "movi_f",
-        help="render clips",
-        description="Render clips of MOVi-F scenes into OUT/<dataset>-<seed>/. Complete clips are kept.",
+        "mirror", help="fetch Kubric's own assets (GSO, HDRI Haven, KuBasic) into a folder, or check such a folder"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument("--url", help=f"fetch what is missing from here: a folder, or {KUBRIC_ASSETS}")
+    command.add_argument("--marker", type=Path, metavar="JSON", help="also write the list of digests here")
+    command.add_argument("--check", action="store_true", help="hash again what pack.json lists already")
+    command.set_defaults(run=run_mirror)
+    for recipe, changes in RECIPES.items():
+        add_recipe(commands, recipe, changes)
+    add_readers(commands)
+    return parser
+
+
+def add_recipe(commands: argparse._SubParsersAction, recipe: str, changes: dict[str, object]) -> None:
+    """The command that renders clips of one recipe."""
+    about = ", ".join(f"{key}={value}" for key, value in changes.items()) or "the defaults of generation/config.py"
+    command = commands.add_parser(
+        recipe,
+        help=f"render clips of {recipe}",
+        description=f"Render clips into OUT/<dataset>-<seed>/; complete clips are kept. The recipe: {about}.",
     )
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="one clip")
     which.add_argument("--seeds", type=parse_range, metavar="A:B", help="the clips from A up to, not including, B")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
-    command.add_argument("--dataset", default="movi_f", help="first part of the clips' names; default: %(default)s")
+    command.add_argument("--dataset", default=recipe, help="first part of the clips' names; default: %(default)s")
     command.add_argument("--done", type=Path, metavar="JSON", help="list the finished clips here, at the end")
     command.add_argument("--assets", type=Path, default=ASSETS, metavar="DIR", help="default: %(default)s")
     command.add_argument("--threads", type=int, default=1, help="of the renderer; the bytes do not depend on it")
     add_renderer(command)
     command.add_argument("overrides", nargs="*", metavar="key=value", help="of the recipe, e.g. resolution=128")
-    command.set_defaults(run=run_movi_f)
+    command.set_defaults(run=run_recipe, recipe=recipe)
 
-    command = commands.add_parser("verify", help="does a clip (rendered with save_passes=true) agree with itself?")
-    command.add_argument("folder", type=Path, metavar="DIR")
+
+def add_readers(commands: argparse._SubParsersAction) -> None:
+    """The commands that read rendered clips."""
+    command = commands.add_parser("annotate", help="follow points through rendered clips; nothing is rendered")
+    command.add_argument(
+        "clips", nargs="+", type=Path, metavar="CLIPS", help="a list that --done wrote, or clip folders"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="<key>.npz goes here")
+    command.add_argument("--done", type=Path, metavar="JSON", help="list clips and tracks here, for `shards pack`")
+    add_overrides(command)
+    command.set_defaults(run=run_annotate)
+
+    command = commands.add_parser("verify", help="do tracks agree with the passes of a clip (with save_flow=true)?")
+    command.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    command.add_argument("--plot", type=Path, metavar="PNG", help="histograms of the errors, and where ids disagree")
+    add_overrides(command)
     command.set_defaults(run=run_verify)
 
     command = commands.add_parser("picture", help="a frame, its depth, its ids, and tracks over three frames")
     command.add_argument("folder", type=Path, metavar="DIR")
     command.add_argument("--out", type=Path, required=True, metavar="PNG")
+    add_overrides(command)
     command.set_defaults(run=run_picture)
-    return parser
+
+
+def add_overrides(command: argparse.ArgumentParser) -> None:
+    """How points are drawn and followed."""
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. num_tracks=256 dense_frames=0,-1")
 
 
 def add_renderer(command: argparse.ArgumentParser) -> None:
@@ -150,9 +187,17 @@ def run_assets(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_movi_f(options: argparse.Namespace) -> int:
+def run_mirror(options: argparse.Namespace) -> int:
+    """Fetch or check a mirror of Kubric's assets."""
+    content = build_mirror(options.out, options.url, is_thorough=options.check)
+    if options.marker:
+        environment.write_json(options.marker, content)
+    return 0
+
+
+def run_recipe(options: argparse.Namespace) -> int:
     """Render clips."""
-    config = parse_overrides(options.overrides)
+    config = parse_recipe(options.recipe, options.overrides)
     seeds = options.seeds if options.seeds is not None else [options.seed]
     if min(seeds) < 0:
         raise ValueError(f"--seed {min(seeds)}: seeds are from 0")
@@ -167,17 +212,53 @@ def run_movi_f(options: argparse.Namespace) -> int:
     return 0
 
 
+def split_words(words: list[Path] | list[str], overrides: list[str]) -> tuple[list[Path], list[str]]:
+    """Paths and key=value words; argparse hands the latter to the first argument that takes many."""
+    pairs = [str(word) for word in words if "=" in str(word)]
+    return [Path(word) for word in words if "=" not in str(word)], pairs + overrides
+
+
+def run_annotate(options: argparse.Namespace) -> int:
+    """Follow points through rendered clips."""
+    from generation import tracks
+
+    sources, words = split_words(options.clips, options.overrides)
+    config = parse_tracks(words)
+    dataset, clips = "clips", []
+    for source in sources:
+        if source.is_dir():
+            clips.append(source)
+        else:
+            dataset, listed = tracks.list_clips(source)
+            clips += listed
+    if not clips:
+        raise ValueError("no clip to annotate; name clip folders, or a list that `--done` wrote")
+    rows = tracks.annotate_clips(clips, config, options.out)
+    if options.done:
+        tracks.write_done(options.done, dataset, clips, rows, options.out)
+    return 0
+
+
 def run_verify(options: argparse.Namespace) -> int:
-    """Hold a clip against its own rendered passes."""
+    """Hold the tracks of clips against the clips' own rendered passes."""
     from generation.verify import load_clip, measure, violations
 
-    figures = measure(load_clip(options.folder))
-    for name, value in figures.items():
-        print(f"{name:18} {value:.5g}")
-    lines = violations(figures)
-    for line in lines:
-        print(f"error: {options.folder}: {line}", file=sys.stderr)
-    return 1 if lines else 0
+    folders, words = split_words(options.folders, options.overrides)
+    clips = [load_clip(folder, parse_tracks(words)) for folder in folders]
+    is_wrong = False
+    for folder, clip in zip(folders, clips, strict=True):
+        figures = measure(clip)
+        print(f"{folder}:")
+        for name, value in figures.items():
+            print(f"  {name:18} {value:.5g}")
+        for line in violations(figures):
+            is_wrong = True
+            print(f"error: {folder}: {line}", file=sys.stderr)
+    if options.plot:
+        from generation.errors import plot_errors
+
+        plot_errors(clips, [folder.name for folder in folders], options.plot)
+    return 1 if is_wrong else 0
 
 
 def run_picture(options: argparse.Namespace) -> int:
@@ -185,7 +266,7 @@ def run_picture(options: argparse.Namespace) -> int:
     from generation.picture import draw_clip
 
     options.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draw_clip(options.folder, options.out)
+    draw_clip(options.folder, options.out, parse_tracks(options.overrides))
     return 0
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-from generation import meshes, textures
+from generation import meshes, shapes, textures
 from generation.fingerprint import fingerprint
 
 FORMAT = "frameline-assets/1"
@@ -37,6 +37,7 @@ TEXTURE_SIZE = 256
 DENSITY = 100.0
 """kg a cubic metre of hull, at the size of 1 m."""
 FLOOR_RADIUS, DOME_RADIUS = 27.0, 30.0
+COLLISION_MESH = '<geometry><mesh filename="collision.obj"/></geometry>'
 MATERIAL = "newmtl textured\nKd 1.0 1.0 1.0\nKs 0.1 0.1 0.1\nNs 50\nmap_Kd texture.png\n"
 
 
@@ -52,7 +53,7 @@ def main() -> None:
 def build_pack(out: Path, num_objects: int) -> None:
     """Write the pack beside its place and rename it; a pack of the same making is left as it is."""
     versions = {name: importlib.metadata.version(name) for name in ("bpy", "pybullet", "numpy", "pillow", "scipy")}
-    code = fingerprint(["assets", "meshes", "textures"])
+    code = fingerprint(["assets", "meshes", "shapes", "textures"])
     making = {"num_objects": num_objects, "versions": versions, "code": code}
     try:
         if json.loads((out / "pack.json").read_bytes())["making"] == making:
@@ -73,7 +74,7 @@ def build_pack(out: Path, num_objects: int) -> None:
 
 def _fill(root: Path, num_objects: int, making: dict[str, Any]) -> None:
     write_source(root / "hdri", make_lights())
-    write_source(root / "basic", {"dome": make_dome_asset()})
+    write_source(root / "basic", {"dome": make_dome_asset()} | make_basic_shapes())
     write_source(root / "objects", make_objects(num_objects))
     archives = sorted(path for path in root.rglob("*") if path.is_file())
     digests = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in archives}
@@ -118,6 +119,31 @@ def make_dome_asset() -> dict[str, Any]:
     }
 
 
+def make_basic_shapes() -> dict[str, dict[str, Any]]:
+    """The shapes of MOVi-A and B without colour: the scene gives them theirs."""
+    made = {name: make() for name, make in shapes.SHAPES.items()}
+    return {name: make_basic_shape(name, *mesh) for name, mesh in made.items()}
+
+
+def make_basic_shape(name: str, vertices: np.ndarray, triangles: np.ndarray) -> dict[str, Any]:
+    """One shape of longest edge 1 with its hull for collisions."""
+    vertices = meshes.normalise(vertices)
+    corners, faces, volume, _ = meshes.convex_hull(vertices)
+    mass = round(volume * DENSITY, 3)
+    visual = meshes.format_obj(vertices, triangles, is_smooth=name in shapes.SMOOTH)
+    return {
+        "asset_type": "FileBasedObject",
+        "license": "GPL-3.0 (Blender's)" if name == "suzanne" else "Apache-2.0",
+        "kwargs": _object_kwargs(vertices, mass),
+        "metadata": {"category": "shape"},
+        "files": {
+            "visual.obj": visual.encode(),
+            "collision.obj": meshes.format_obj(corners, faces).encode(),
+            "object.urdf": format_urdf(name, mass, COLLISION_MESH).encode(),
+        },
+    }
+
+
 def make_objects(num_objects: int) -> dict[str, dict[str, Any]]:
     """The named meshes and random ones up to `num_objects`, in a fixed order, thin ones left out."""
     data = folder_of("pybullet_data")
@@ -147,7 +173,6 @@ def make_object(name: str, path: Path, split: str) -> dict[str, Any] | None:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     texture = iio.imwrite("<bytes>", textures.make_texture(TEXTURE_SIZE, rng), extension=".png", compress_level=6)
     mass = round(volume * DENSITY, 3)
-    collision = '<geometry><mesh filename="collision.obj"/></geometry>'
     return {
         "asset_type": "FileBasedObject",
         "license": "zlib (Bullet's data; texture made here)",
@@ -160,7 +185,7 @@ def make_object(name: str, path: Path, split: str) -> dict[str, Any] | None:
             "visual.mtl": MATERIAL.encode(),
             "texture.png": texture,
             "collision.obj": meshes.format_obj(corners, faces).encode(),
-            "object.urdf": format_urdf(name, mass, collision).encode(),
+            "object.urdf": format_urdf(name, mass, COLLISION_MESH).encode(),
         },
     }
 

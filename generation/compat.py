@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import os
 import sys
+import tarfile
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -52,6 +53,8 @@ def load_kubric(threads: int) -> types.ModuleType:
         # Left in place it would fool libraries that ask whether TensorFlow is there.
         if not has_tensorflow:
             del sys.modules["tensorflow"]
+    # Archives come from elsewhere, and kubric unpacks them with Python's old habit of trusting every path in them.
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     _fix_object_coordinates()
     _fix_channel_names()
     _fix_flow()
@@ -167,6 +170,23 @@ def _fix_principled_material() -> None:
         return material
 
     Blender.__dict__["add_asset"].register(core.PrincipledBSDFMaterial, add_principled_material)
+
+
+def choose_device(scene: Any, device: str) -> None:
+    """Let Cycles compute on cpu, cuda or optix; RuntimeError where Blender finds no such device."""
+    if device == "cpu":
+        return
+    import bpy
+
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    preferences.compute_device_type = device.upper()
+    preferences.get_devices()
+    found = [each for each in preferences.devices if each.type == device.upper()]
+    if not found:
+        raise RuntimeError(f"device={device}: Blender finds none here; render with device=cpu")
+    for each in preferences.devices:
+        each.use = each in found
+    scene.cycles.device = "GPU"
 
 
 def drop_passes(names: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-FORMAT = "frameline-clip/1"
-DEPTH_LEVELS = 65535
+FORMAT = "frameline-clip/2"
+LEVELS = 65535
 
 
 def is_complete(folder: Path, digest: str) -> bool:
@@ -43,19 +43,27 @@ def write_clip(
     frames: np.ndarray,
     depth_m: np.ndarray,
     segmentation: np.ndarray,
-    tracks: dict[str, np.ndarray],
+    coordinates: np.ndarray,
+    normals: np.ndarray,
     metadata: dict[str, Any],
-    passes: dict[str, np.ndarray] | None = None,
+    flow: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Write all files of a clip but the manifest: frames (T, H, W, 3) uint8, depth (T, H, W) metres, ids (T, H, W)."""
+    """Write all files of a clip but the manifest.
+
+    frames (T, H, W, 3) uint8, depth (T, H, W) metres, ids (T, H, W), coordinates in the instance's box (T, H, W, 3)
+    from 0 to 1, world normals (T, H, W, 3). Both of the last are stored in 16 bits, as Kubric does. The background has
+    no box: its coordinates are 0.
+    """
     low, high = float(depth_m.min()), float(depth_m.max())
-    codes = np.rint((depth_m.astype(np.float64) - low) / max(high - low, 1e-9) * DEPTH_LEVELS).astype(np.uint16)
+    codes = np.rint((depth_m.astype(np.float64) - low) / max(high - low, 1e-9) * LEVELS).astype(np.uint16)
     write_images(folder / "frames", frames)
     write_images(folder / "depths", codes)
     write_images(folder / "segmentations", segmentation.astype(np.uint8))
-    write_arrays(folder / "tracks.npz", tracks)
-    if passes:
-        write_arrays(folder / "passes.npz", passes)
+    in_box = np.where(segmentation[..., None] > 0, coordinates, 0.0)
+    passes = {"object_coordinates": in_box, "normals": (normals.clip(-1, 1) + 1) / 2}
+    write_arrays(folder / "passes.npz", {name: np.rint(a * LEVELS).astype(np.uint16) for name, a in passes.items()})
+    if flow:
+        write_arrays(folder / "flow.npz", flow)
     metadata = metadata | {"depth_range": [low, high], "depth_convention": "distance to the camera centre, metres"}
     (folder / "metadata.json").write_text(json.dumps(metadata, sort_keys=True))
 

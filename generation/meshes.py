@@ -59,11 +59,13 @@ def format_obj(
     triangles: np.ndarray,
     textured: tuple[np.ndarray, np.ndarray] | None = None,
     material: str | None = None,
+    is_smooth: bool = False,
 ) -> str:
     """The text of an OBJ file; `textured` holds texture coordinates (n, 2) and their triangles (F, 3)."""
     lines = ["mtllib visual.mtl"] if material else []
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]
     lines += [f"usemtl {material}"] if material else []
+    lines += ["s 1"] if is_smooth else []
     if textured is None:
         lines += [f"f {a} {b} {c}" for a, b, c in triangles + 1]
     else:

@@ -1,4 +1,4 @@
-"""From the files that kubric lets Blender write to arrays over time, and from a rendered scene to annotation's input.
+"""From the files that kubric lets Blender write to arrays over time.
 
 Renderer side. Legend: T frames, H W pixels, K bodies of the scene.
 """
@@ -9,7 +9,6 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from generation.annotate import Passes
 from generation.exr import CRYPTOMATTE, Layers
 
 FARTHEST_M = 1e9
@@ -92,24 +91,3 @@ def number_instances(hashes: np.ndarray, hash_of_body: list[int]) -> tuple[np.nd
     for number, index in enumerate(order, start=1):
         segmentation[hashes == hash_of_body[index]] = number
     return segmentation, order
-
-
-def to_passes(
-    rendered: Rendered,
-    segmentation: np.ndarray,
-    boxes: np.ndarray,
-    camera_positions: np.ndarray,
-    camera_rotations: np.ndarray,
-    focal_px: float,
-) -> Passes:
-    """What annotation needs; `boxes` (K, T, 8, 3) are in the order of the ids."""
-    return Passes(
-        depth_m=rendered.depth_m,
-        segmentation=segmentation,
-        coordinates=rendered.coordinates,
-        normals=rendered.normals,
-        boxes=boxes,
-        camera_positions=camera_positions,
-        camera_rotations=camera_rotations,
-        focal_px=focal_px,
-    )

@@ -1,37 +1,35 @@
 """One picture of a clip: a frame, its depth and its ids, and the tracks drawn over three frames."""
 
-import json
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
+
+from generation.annotate import annotate
+from generation.config import TrackConfig
+from generation.stored import read_depth, read_images, read_metadata, read_passes
 
 NUM_DRAWN = 60
 TRAIL = 4
 """Frames of the past that a track's line shows."""
 
 
-def draw_clip(folder: Path, out: Path) -> None:
-    """Write the picture; raises ValueError when `folder` is no complete clip."""
-    if not (folder / "manifest.json").is_file():
-        raise ValueError(f"{folder}: no complete clip (manifest.json is missing)")
+def draw_clip(folder: Path, out: Path, config: TrackConfig) -> None:
+    """Annotate a rendered clip and write the picture; raises ValueError when `folder` is no complete clip."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    frames, codes, ids = (
-        np.stack([iio.imread(path) for path in sorted((folder / name).glob("*.png"))])
-        for name in ("frames", "depths", "segmentations")
-    )
-    low, high = json.loads((folder / "metadata.json").read_bytes())["depth_range"]
-    with np.load(folder / "tracks.npz", allow_pickle=False) as file:
-        tracks, visible, object_id = file["tracks"], file["visible"], file["object_id"]
+    metadata = read_metadata(folder)
+    frames, ids = read_images(folder / "frames"), read_images(folder / "segmentations")
+    depth_m = read_depth(folder, metadata)
+    found = annotate(read_passes(folder), config, np.random.default_rng(metadata["seed"]))
+    tracks, visible, object_id = found.tracks, found.visible, found.object_id
     middle = len(frames) // 2
     figure, axes = pyplot.subplots(2, 3, figsize=(12, 8.4), layout="constrained")
     axes[0, 0].imshow(frames[middle], interpolation="nearest")
     axes[0, 0].set_title(f"{folder.name}, frame {middle}")
-    depth = axes[0, 1].imshow(low + codes[middle] / 65535 * (high - low), cmap="viridis", interpolation="nearest")
+    depth = axes[0, 1].imshow(depth_m[middle], cmap="viridis", interpolation="nearest")
     axes[0, 1].set_title("distance to the camera, metres")
     figure.colorbar(depth, ax=axes[0, 1], shrink=0.8)
     axes[0, 2].imshow(ids[middle], cmap="tab20", interpolation="nearest", vmin=0, vmax=19)

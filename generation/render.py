@@ -1,7 +1,8 @@
 """Make one clip: plan, simulate, render, annotate, write. Runs alone in a process with the renderer's interpreter.
 
 `child.py render JOB.json` with {"seed", "attempt", "recipe", "assets", "scratch", "out", "threads", "digest"}; exit
-code 3 says that the scene makes no clip (the next attempt's sub-seed may), 4 that the disk is full.
+code 3 says that the scene makes no clip (the next attempt's sub-seed may), 4 that the disk is full, 5 that an asset is
+missing or not what it should be.
 """
 
 import contextlib
@@ -21,17 +22,18 @@ from typing import Any
 import numpy as np
 
 from generation import compat, folder
-from generation.annotate import Annotation, annotate
 from generation.config import MoviConfig
-from generation.geometry import box_corners, rotation_matrices
-from generation.passes import DegenerateSceneError, Rendered, number_instances, read_rendered, to_passes
-from generation.scene import ScenePlan, make_rng, plan_scene
-from generation.sources import find_manifests, ids_of_split, read_assets
+from generation.geometry import rotation_matrices
+from generation.passes import DegenerateSceneError, Rendered, number_instances, read_rendered
+from generation.scene import BASIC_SHAPES, CLEVR_SHAPES, ScenePlan, make_rng, plan_scene
+from generation.sources import BadAssetError, check_archives, find_manifests, ids_of_split, read_assets
 from generation.world import FOCAL_MM, SENSOR_MM, World, build_world
 
-EXIT_DEGENERATE, EXIT_NO_SPACE = 3, 4
+EXIT_DEGENERATE, EXIT_NO_SPACE, EXIT_BAD_ASSET = 3, 4, 5
 LEAST_FREE_BYTES = 16 * 1024**2
 VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
+FARTHEST_M, FASTEST_M_S = 60.0, 100.0
+"""Beyond these a body was thrown by an unstable simulation: the dome's radius is 30, objects fall from 10 at most."""
 
 
 def main() -> int:
@@ -46,6 +48,9 @@ def main() -> int:
             return EXIT_NO_SPACE  # Blender does not say so: its files are just missing
         print(f"degenerate: {error}", file=sys.stderr)
         return EXIT_DEGENERATE
+    except BadAssetError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_ASSET
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return EXIT_NO_SPACE
@@ -63,26 +68,61 @@ def render_clip(job: dict[str, Any], scratch: Path) -> None:
     """Make the clip of `job` in the folder job["out"], manifest last; raises DegenerateSceneError."""
     config = MoviConfig(**job["recipe"])
     assets = Path(job["assets"])
-    listed = {name: read_assets(manifest) for name, manifest in find_manifests(assets).items()}
     rng = make_rng(config, job["seed"], job["attempt"])
-    plan = plan_scene(
-        config, ids_of_split(listed["objects"], config.split), ids_of_split(listed["hdri"], config.split), rng
-    )
+    plan = plan_scene(config, *choose_ids(config, assets), rng)
+    used = check_archives(assets, assets_of(plan))
     kubric = compat.load_kubric(job["threads"])
     world = build_world(kubric, config, plan, assets, scratch, rng)
     check_motion(world, config)
-    focal_px = FOCAL_MM / SENSOR_MM * config.resolution
     render_frames(world, job)
-    rendered = read_rendered(scratch, config.num_frames, focal_px, config.save_passes)
-    write(job, config, plan, world, rendered, focal_px)
+    rendered = read_rendered(scratch, config.num_frames, FOCAL_MM / SENSOR_MM * config.resolution, config.save_flow)
+    write(job, config, plan, world, rendered, used)
+
+
+def choose_ids(config: MoviConfig, assets: Path) -> tuple[list[str], list[str]]:
+    """The ids of the objects and of the lights that a scene may hold; raises BadAssetError where there are none."""
+    listed = {name: read_assets(manifest) for name, manifest in find_manifests(assets).items()}
+    lights = ids_of_split(listed["hdri"], config.split)
+    if config.setting == "dome":
+        objects = ids_of_split(listed["objects"], config.split)
+    else:
+        known = CLEVR_SHAPES if config.setting == "clevr" else BASIC_SHAPES
+        objects = [name for name in known if name in listed["basic"]]
+    if not objects or not lights:
+        what = "light" if objects else "object"
+        raise BadAssetError(f"{assets}: no {what} for setting={config.setting} split={config.split}; use a larger pack")
+    return objects, lights
+
+
+def assets_of(plan: ScenePlan) -> list[tuple[str, str]]:
+    """The (source, id) of every asset in a scene."""
+    objects = [("basic" if planned.material else "objects", planned.asset_id) for planned in plan.objects]
+    return [("basic", "dome"), *objects, *([("hdri", plan.hdri)] if plan.hdri else [])]
 
 
 def check_motion(world: World, config: MoviConfig) -> None:
-    """Raise DegenerateSceneError before anything is rendered when the simulation failed."""
+    """Raise DegenerateSceneError before anything is rendered when the simulation failed or the camera sees nothing."""
     if not all(np.isfinite(poses).all() for poses in world.poses.values()):
         raise DegenerateSceneError("the simulation gave positions that are no numbers")
     if sum(world.is_dynamic) < min(config.min_dynamic, 1):
         raise DegenerateSceneError("no room for a dynamic object")
+    if not world.bodies:
+        return
+    distance, speed = (np.linalg.norm(world.poses[name], axis=-1).max() for name in ("position", "velocity"))
+    if distance > FARTHEST_M or speed > FASTEST_M_S:
+        raise DegenerateSceneError(f"the simulation exploded: a body {distance:.0f} m away, {speed:.0f} m/s fast")
+    for index, body in enumerate(world.bodies):
+        if is_camera_inside(world, index, scaled_bounds(body)):
+            raise DegenerateSceneError(f"the camera is inside an object ({body.asset_id})")
+
+
+def is_camera_inside(world: World, index: int, bounds: np.ndarray) -> bool:
+    """Whether the camera is in a body's box (2, 3) in a rendered frame."""
+    frames = range(1, world.scene.frame_end + 1)
+    camera = np.array([world.scene.camera.keyframes["position"][frame] for frame in frames])  # (T, 3)
+    offset = camera - world.poses["position"][index, 1:-1]
+    turned = np.einsum("tji,tj->ti", rotation_matrices(world.poses["quaternion"][index, 1:-1]), offset)
+    return bool(((turned > bounds[0]) & (turned < bounds[1])).all(-1).any())
 
 
 def render_frames(world: World, job: dict[str, Any]) -> None:
@@ -94,27 +134,19 @@ def render_frames(world: World, job: dict[str, Any]) -> None:
 
 
 def write(
-    job: dict[str, Any], config: MoviConfig, plan: ScenePlan, world: World, rendered: Rendered, focal_px: float
+    job: dict[str, Any],
+    config: MoviConfig,
+    plan: ScenePlan,
+    world: World,
+    rendered: Rendered,
+    used: list[dict[str, str]],
 ) -> None:
-    """Annotate and write the clip's folder."""
+    """Number the instances and write the clip's folder."""
     from kubric.renderer.blender_utils import mm3hash
 
     segmentation, order = number_instances(rendered.hashes, [mm3hash(body.uid) for body in world.bodies])
     if config.min_dynamic and not any(world.is_dynamic[index] for index in order):
         raise DegenerateSceneError("no dynamic object is ever seen")
-    boxes = np.array([corners_of(world, index) for index in order]).reshape(len(order), config.num_frames, 8, 3)
-    camera = camera_over_time(world, focal_px)
-    passes = to_passes(
-        rendered,
-        segmentation,
-        boxes,
-        np.array(camera["positions"]),
-        rotation_matrices(np.array(camera["quaternions_wxyz"])),
-        focal_px,
-    )
-    annotation = annotate(
-        passes, config.num_tracks, config.sampling_stride, np.random.default_rng([config.base_seed, job["seed"]])
-    )
     out = Path(job["out"])
     out.mkdir(parents=True)
     folder.write_clip(
@@ -122,40 +154,28 @@ def write(
         frames=rendered.frames,
         depth_m=rendered.depth_m,
         segmentation=segmentation,
-        tracks=tracks_of(annotation),
-        metadata=describe(job, config, plan, world, camera)
+        coordinates=rendered.coordinates,
+        normals=rendered.normals,
+        flow=flow_of(rendered) if config.save_flow else None,
+        metadata=describe(job, config, plan, world, used)
         | {"instances": [describe_body(world, index, segmentation == n + 1) for n, index in enumerate(order)]},
-        passes=kept_passes(rendered, segmentation) if config.save_passes else None,
     )
     folder.write_manifest(out, job["digest"])
 
 
-def tracks_of(annotation: Annotation) -> dict[str, np.ndarray]:
-    """The arrays of tracks.npz; refuses anything that is no number."""
-    assert annotation.tracks.dtype == np.float32
-    assert np.isfinite(annotation.tracks).all()
-    return {name: getattr(annotation, name) for name in ("tracks", "visible", "query_frame", "object_id")}
+def flow_of(rendered: Rendered) -> dict[str, np.ndarray]:
+    """The arrays of flow.npz, (T, H, W, 2) float32 as (x, y) pixels."""
+    return {"forward_flow": rendered.forward_flow, "backward_flow": rendered.backward_flow}
 
 
-def kept_passes(rendered: Rendered, segmentation: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of passes.npz: coordinates and normals in 16 bits as Kubric stores them, flows as (x, y) pixels."""
-    return {
-        "object_coordinates": np.rint(rendered.coordinates * 65535).astype(np.uint16),
-        "normals": np.rint((rendered.normals.clip(-1, 1) + 1) / 2 * 65535).astype(np.uint16),
-        "forward_flow": rendered.forward_flow,
-        "backward_flow": rendered.backward_flow,
-        "segmentation": segmentation,
-    }
-
-
-def camera_over_time(world: World, focal_px: float) -> dict[str, Any]:
+def camera_over_time(world: World) -> dict[str, Any]:
     """Intrinsics in pixels and poses per frame; the camera looks along -z of its own axes, y is up."""
     size, camera = world.scene.resolution[0], world.scene.camera
     frames = range(1, world.scene.frame_end + 1)
     return {
         "focal_length_mm": FOCAL_MM,
         "sensor_width_mm": SENSOR_MM,
-        "focal_px": focal_px,
+        "focal_px": FOCAL_MM / SENSOR_MM * size,
         "principal_point": [size / 2, size / 2],
         "positions": [list(map(float, camera.keyframes["position"][frame])) for frame in frames],
         "quaternions_wxyz": [list(map(float, camera.keyframes["quaternion"][frame])) for frame in frames],
@@ -163,7 +183,7 @@ def camera_over_time(world: World, focal_px: float) -> dict[str, Any]:
 
 
 def describe(
-    job: dict[str, Any], config: MoviConfig, plan: ScenePlan, world: World, camera: dict[str, Any]
+    job: dict[str, Any], config: MoviConfig, plan: ScenePlan, world: World, used: list[dict[str, str]]
 ) -> dict[str, Any]:
     """What metadata.json says of the scene; nothing in it depends on when or where it was made."""
     return {
@@ -171,7 +191,10 @@ def describe(
         "attempt": job["attempt"],
         "recipe": asdict(config),
         "scene": {
+            "setting": config.setting,
             "hdri": plan.hdri,
+            "floor_colour": plan.floor_colour,
+            "light_offsets": None if plan.light_offsets is None else plan.light_offsets.tolist(),
             "camera": plan.camera,
             "motion_blur": plan.motion_blur,
             "gravity": [0.0, 0.0, -10.0],
@@ -179,7 +202,8 @@ def describe(
             "camera_targets": plan.camera_targets[1:-1].tolist(),
             "num_dropped_objects": world.num_dropped,
         },
-        "camera": camera,
+        "assets": used,
+        "camera": camera_over_time(world),
         "collisions": describe_collisions(world),
         "view_transform": "Filmic",
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
@@ -189,15 +213,6 @@ def describe(
 def scaled_bounds(body: Any) -> np.ndarray:
     """The body's box (2, 3) in its own axes, metres."""
     return np.array(body.bounds, np.float64) * np.array(body.scale)
-
-
-def corners_of(world: World, index: int) -> np.ndarray:
-    """World corners (T, 8, 3) of a body's box in the rendered frames."""
-    return box_corners(
-        scaled_bounds(world.bodies[index]),
-        world.poses["position"][index, 1:-1],
-        world.poses["quaternion"][index, 1:-1],
-    )
 
 
 def describe_body(world: World, index: int, mask: np.ndarray) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from generation.sources import sha256_of_pack
 
 FORMAT = "frameline-clips/1"
 RENDER_MODULES = (
-    "annotate", "compat", "config", "exr", "folder", "geometry", "passes", "render", "scene", "sources", "world"
+    "compat", "exr", "folder", "geometry", "passes", "render", "scene", "sources", "world"
 )  # fmt: skip
-"""Whose code decides a clip's bytes."""
+"""Whose code decides a clip's bytes; what the recipe holds is in the digest by its values."""
 NUM_ATTEMPTS = 4
 """The seed itself and three sub-seeds, where a scene makes no clip."""
-EXIT_DEGENERATE, EXIT_NO_SPACE = 3, 4
+EXIT_DEGENERATE, EXIT_NO_SPACE, EXIT_BAD_ASSET = 3, 4, 5
 NOISE = ("Error: Not freed memory blocks", "Warning: region type", "Read prefs", "Saved:", " Time:")
 """Blender's lines that tell a user nothing."""
 
@@ -155,6 +155,8 @@ def run_child(job: dict[str, Any], key: str, temporary: Path, studio: Studio) ->
         return lines[-1].removeprefix("degenerate: ")
     if code == EXIT_NO_SPACE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(studio.out))
+    if code == EXIT_BAD_ASSET:
+        raise ValueError(lines[-1])
     kept = studio.out / f"{key}.log"
     log.replace(kept)
     raise RenderError(f"{key}: the renderer {describe_exit(code, lines)}; its output is in {kept}")

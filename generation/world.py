@@ -11,13 +11,25 @@ from typing import Any
 import numpy as np
 
 from generation import compat, sources
-from generation.config import SETTLE_SECONDS, STEP_RATE, MoviConfig
-from generation.scene import DYNAMIC_REGION, STATIC_REGION, ScenePlan
+from generation.config import STEP_RATE, Box, MoviConfig
+from generation.scene import Colour, PlannedObject, ScenePlan
 
 FOCAL_MM, SENSOR_MM = 35.0, 32.0
-SETTLING = {"friction": 1.0, "restitution": 0.0}
-RUNNING = {"friction": 0.5, "restitution": 0.5}
-GROUND_RUNNING = {"friction": 0.3, "restitution": 0.5}
+AMBIENT = (0.05, 0.05, 0.05)
+"""The light that comes from everywhere where lamps light the scene (MOVi-A and B)."""
+MATERIALS = {
+    "metal": {
+        "look": {"metallic": 1.0, "roughness": 0.2, "ior": 2.5},
+        "surface": (0.4, 0.3),
+        "density": 2.7,
+    },
+    "rubber": {
+        "look": {"metallic": 0.0, "roughness": 0.7, "ior": 1.25, "specular": 0.33},
+        "surface": (0.8, 0.7),
+        "density": 1.1,
+    },
+}
+"""Of MOVi-A's and B's objects: shader, friction and restitution, and the factor of the asset's mass at size 1."""
 BRIGHTEST_GROUND = 0.9
 """No ground reflects more light than it gets, whatever the HDRI's values."""
 
@@ -52,10 +64,11 @@ def build_world(
         name: kubric.AssetSource.from_manifest(manifest, scratch)
         for name, manifest in _local_manifests(assets, scratch).items()
     }
-    ground = _add_ground(kubric, world, source, plan)
-    _add_camera(kubric, scene, plan)
-    _settle_static_objects(kubric, world, simulator, source["objects"], ground, plan, rng)
-    _throw_dynamic_objects(kubric, world, simulator, source["objects"], plan, rng)
+    stage = _Stage(kubric, config, world, simulator, source, rng)
+    ground = stage.add_ground(plan)
+    stage.add_camera(plan)
+    stage.settle_static_objects(plan, ground)
+    stage.throw_dynamic_objects(plan)
     motion, world.collisions = simulator.run(frame_start=0, frame_end=scene.frame_end + 1)
     for trait in ("position", "quaternion", "velocity", "angular_velocity"):
         world.poses[trait] = np.array([motion[body][trait] for body in world.bodies])
@@ -88,8 +101,9 @@ def _make_renderer(kubric: Any, scene: Any, config: MoviConfig, plan: ScenePlan,
         motion_blur=plan.motion_blur if plan.motion_blur > 0 else None,
     )
     compat.prepare_blender()
-    compat.drop_passes(["UV"] if config.save_passes else ["UV", "Vector"])
+    compat.drop_passes(["UV"] if config.save_flow else ["UV", "Vector"])
     blender = renderer.blender_scene
+    compat.choose_device(blender, config.device)
     blender.cycles.max_bounces = config.max_bounces
     if config.denoise and config.denoise_quality == "fast":
         blender.cycles.denoising_quality, blender.cycles.denoising_prefilter = "FAST", "NONE"
@@ -99,21 +113,127 @@ def _make_renderer(kubric: Any, scene: Any, config: MoviConfig, plan: ScenePlan,
     return renderer
 
 
-def _add_ground(kubric: Any, world: World, source: dict[str, Any], plan: ScenePlan) -> Any:
-    light = source["hdri"].create(plan.hdri)
-    world.renderer._set_ambient_light_hdri(light.filename)
-    ground = source["basic"].create("dome", name="dome", static=True, background=True)
-    world.scene += ground
-    _set_surface(ground, SETTLING)
-    blender_object = ground.linked_objects[world.renderer]
-    if ground.metadata.get("shading") == "environment":
-        _shade_with_environment(blender_object, light.filename, ground.metadata["eye"])
-    else:
-        import bpy
+@dataclass(frozen=True)
+class _Stage:
+    """What every step of setting a scene needs."""
 
-        texture = blender_object.data.materials[0].node_tree.nodes["Image Texture"]
-        texture.image = bpy.data.images.load(light.filename)
-    return ground
+    kubric: Any
+    config: MoviConfig
+    world: World
+    simulator: Any
+    source: dict[str, Any]
+    rng: np.random.RandomState
+
+    def add_ground(self, plan: ScenePlan) -> Any:
+        """The dome: painted and lit by an HDRI, or of one colour under lamps."""
+        if plan.hdri is None:
+            return self._add_coloured_ground(plan)
+        world, light = self.world, self.source["hdri"].create(plan.hdri)
+        world.renderer._set_ambient_light_hdri(light.filename)
+        ground = self.source["basic"].create("dome", name="dome", static=True, background=True)
+        world.scene += ground
+        _set_surface(ground, self.config.settle_friction, self.config.settle_restitution)
+        blender_object = ground.linked_objects[world.renderer]
+        if ground.metadata.get("shading") == "environment":
+            _shade_with_environment(blender_object, light.filename, ground.metadata["eye"])
+        else:
+            import bpy
+
+            texture = blender_object.data.materials[0].node_tree.nodes["Image Texture"]
+            texture.image = bpy.data.images.load(light.filename)
+        return ground
+
+    def _add_coloured_ground(self, plan: ScenePlan) -> Any:
+        kubric, world = self.kubric, self.world
+        material = kubric.PrincipledBSDFMaterial(color=_colour(kubric, plan.floor_colour), roughness=1.0, specular=0.0)
+        ground = self.source["basic"].create("dome", name="dome", static=True, background=True)
+        ground.scale, ground.material = 2.0, material
+        world.scene += ground
+        _set_surface(ground, self.config.settle_friction, self.config.settle_restitution)
+        blender_object = ground.linked_objects[world.renderer]
+        blender_object.visible_shadow = False  # the sun shines from outside
+        for light, offset in zip(
+            kubric.assets.utils.get_clevr_lights(light_jitter=0.0, rng=self.rng), plan.light_offsets, strict=True
+        ):
+            light.position = light.position + offset
+            light.look_at((0, 0, 0))
+            world.scene += light
+        world.scene.ambient_illumination = kubric.Color(*AMBIENT)
+        return ground
+
+    def add_camera(self, plan: ScenePlan) -> None:
+        """The camera with its pose in every frame."""
+        scene = self.world.scene
+        scene.camera = self.kubric.PerspectiveCamera(focal_length=FOCAL_MM, sensor_width=SENSOR_MM)
+        for frame, (position, target) in enumerate(zip(plan.camera_positions, plan.camera_targets, strict=True)):
+            scene.camera.position = position
+            scene.camera.look_at(target)
+            scene.camera.keyframe_insert("position", frame)
+            scene.camera.keyframe_insert("quaternion", frame)
+
+    def settle_static_objects(self, plan: ScenePlan, ground: Any) -> None:
+        """Let the static objects fall, and stop those that still move."""
+        config = self.config
+        for planned in plan.objects:
+            if not planned.is_dynamic:
+                body = self._place(planned, config.static_region)
+                if body is not None:
+                    _set_surface(body, config.settle_friction, config.settle_restitution)
+        if self.world.bodies:
+            start = -round(config.settle_seconds * config.frame_rate)
+            self.simulator.run(frame_start=start, frame_end=0)
+        _set_surface(ground, config.floor_friction, config.floor_restitution)
+        for body in self.world.bodies:
+            body.velocity, body.angular_velocity = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+            _set_surface(body, config.friction, config.restitution)
+
+    def throw_dynamic_objects(self, plan: ScenePlan) -> None:
+        """Put the dynamic objects in the air, flying towards the centre."""
+        for planned in plan.objects:
+            if planned.is_dynamic:
+                body = self._place(planned, self.config.dynamic_region)
+                if body is not None:
+                    x, y, _ = body.position
+                    body.velocity = np.array(planned.velocity) - (x, y, 0.0)
+
+    def _place(self, planned: PlannedObject, region: Box) -> Any:
+        """An object where it touches no other; None where a hundred tries found no such place."""
+        # Always the same arguments: kubric keeps what was passed for an asset as the default of its next object.
+        world = self.world
+        body = self.source["basic" if planned.material else "objects"].create(planned.asset_id, scale=1.0)
+        self._dress(body, planned)
+        world.scene += body
+        try:
+            self.kubric.move_until_no_overlap(body, self.simulator, spawn_region=(region[:3], region[3:]), rng=self.rng)
+        except RuntimeError:
+            world.scene.remove(body)
+            world.num_dropped += 1
+            return None
+        world.bodies.append(body)
+        world.is_dynamic.append(planned.is_dynamic)
+        return body
+
+    def _dress(self, body: Any, planned: PlannedObject) -> None:
+        """Size, and for a basic shape what it is made of."""
+        if planned.material is None:
+            lower, upper = np.array(body.bounds)
+            body.scale = planned.size / (upper - lower).max()
+            return
+        made_of = MATERIALS[planned.material]
+        body.scale = planned.size
+        body.material = self.kubric.PrincipledBSDFMaterial(
+            color=_colour(self.kubric, planned.colour), **made_of["look"]
+        )
+        _set_surface(body, *made_of["surface"])
+        body.mass *= made_of["density"] * planned.size**3
+
+
+def _colour(kubric: Any, colour: Colour) -> Any:
+    return kubric.Color(*colour)
+
+
+def _set_surface(body: Any, friction: float, restitution: float) -> None:
+    body.friction, body.restitution = friction, restitution
 
 
 def _shade_with_environment(blender_object: Any, image: str, eye: list[float]) -> None:
@@ -161,62 +281,3 @@ def _shade_with_environment(blender_object: Any, image: str, eye: list[float]) -
     blender_object.data.materials.append(material)
     for ray in ("diffuse", "glossy", "shadow", "transmission"):
         setattr(blender_object, f"visible_{ray}", False)
-
-
-def _add_camera(kubric: Any, scene: Any, plan: ScenePlan) -> None:
-    scene.camera = kubric.PerspectiveCamera(focal_length=FOCAL_MM, sensor_width=SENSOR_MM)
-    for frame, (position, target) in enumerate(zip(plan.camera_positions, plan.camera_targets, strict=True)):
-        scene.camera.position = position
-        scene.camera.look_at(target)
-        scene.camera.keyframe_insert("position", frame)
-        scene.camera.keyframe_insert("quaternion", frame)
-
-
-def _settle_static_objects(
-    kubric: Any, world: World, simulator: Any, source: Any, ground: Any, plan: ScenePlan, rng: np.random.RandomState
-) -> None:
-    for planned in plan.objects:
-        if not planned.is_dynamic:
-            body = _place(kubric, world, simulator, source, planned, STATIC_REGION, rng)
-            if body is not None:
-                _set_surface(body, SETTLING)
-    simulator.run(frame_start=-round(SETTLE_SECONDS * world.scene.frame_rate), frame_end=0)
-    _set_surface(ground, GROUND_RUNNING)
-    for body in world.bodies:
-        body.velocity, body.angular_velocity = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
-        _set_surface(body, RUNNING)
-
-
-def _throw_dynamic_objects(
-    kubric: Any, world: World, simulator: Any, source: Any, plan: ScenePlan, rng: np.random.RandomState
-) -> None:
-    for planned in plan.objects:
-        if planned.is_dynamic:
-            body = _place(kubric, world, simulator, source, planned, DYNAMIC_REGION, rng)
-            if body is not None:
-                x, y, _ = body.position
-                body.velocity = np.array(planned.velocity) - (x, y, 0.0)
-
-
-def _place(
-    kubric: Any, world: World, simulator: Any, source: Any, planned: Any, region: Any, rng: np.random.RandomState
-) -> Any:
-    """An object where it touches no other; None where a hundred tries found no such place."""
-    # Always the same arguments: kubric keeps what was passed for an asset as the default of its next object.
-    body = source.create(planned.asset_id, scale=1.0)
-    lower, upper = np.array(body.bounds)
-    body.scale = planned.size / (upper - lower).max()
-    world.scene += body
-    try:
-        kubric.move_until_no_overlap(body, simulator, spawn_region=region, rng=rng)
-    except RuntimeError:
-        world.scene.remove(body)
-        world.num_dropped += 1
-        return None
-    world.bodies.append(body)
-    world.is_dynamic.append(planned.is_dynamic)
-    return body
-
-
-def _set_surface(body: Any, surface: dict[str, float]) -> None:
-    body.friction, body.restitution = surface["friction"], surface["restitution"]

@@ -20,60 +20,57 @@ from shards.index import read_json
 from shards.members import decode_codes, decode_rgb, stack_frames
 from shards.unpickle import load_npy_object, load_pickle
 
-CLIPS_FORMAT = "frameline-clips/1"
+TRACKS_FORMAT = "frameline-tracks/1"
 
 
 def read_clip_folders(path: Path) -> Iterator[Clip]:
-    """Clips that `python -m generation` made: its shard-NNNNNN.json, or a folder of clip folders.
+    """Clips that `python -m generation` rendered and annotated: the list that `annotate --done` wrote.
 
-    Every file is held against the folder's manifest, and the manifest against the shard-NNNNNN.json.
+    Every file is held against the clip's manifest, and manifest and tracks against the list.
     """
-    folders = _list_clip_folders(path) if path.is_dir() else _read_clip_list(path)
-    for folder, manifest_sha256 in folders:
+    rows = read_json(path, TRACKS_FORMAT).get("clips")
+    with _naming(path):
+        rows = [(path.parent / row["path"], path.parent / row["tracks"], row) for row in rows]
+    for folder, tracks, row in rows:
         with _naming(folder):
-            clip = _read_clip_folder(folder, manifest_sha256)
+            clip = _read_clip_folder(folder, tracks, row)
         yield clip
 
 
-def _list_clip_folders(path: Path) -> list[tuple[Path, None]]:
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise ValueError(f"{path}: no clip folder in it; make some with `python -m generation`")
-    return [(folder, None) for folder in folders]
-
-
-def _read_clip_list(path: Path) -> list[tuple[Path, str]]:
-    rows = read_json(path, CLIPS_FORMAT).get("clips")
-    with _naming(path):
-        return [(path.parent / row["path"], row["manifest_sha256"]) for row in rows]
-
-
-def _read_clip_folder(folder: Path, manifest_sha256: str | None) -> Clip:
+def _read_clip_folder(folder: Path, tracks: Path, row: dict[str, Any]) -> Clip:
     again = f"delete the folder {folder} and render it again"
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"{folder}: not complete, it has no manifest.json; {again}")
     manifest = (folder / "manifest.json").read_bytes()
-    if manifest_sha256 not in (None, hashlib.sha256(manifest).hexdigest()):
-        raise ValueError(f"{folder / 'manifest.json'}: is not the one that the shard's JSON lists; {again}")
+    if hashlib.sha256(manifest).hexdigest() != row["manifest_sha256"]:
+        raise ValueError(f"{folder / 'manifest.json'}: is not the one that was annotated; annotate it again")
     contents: dict[str, bytes] = {}
     for name, sha256 in json.loads(manifest)["files"].items():
-        content = (folder / name).read_bytes() if (folder / name).is_file() else None
-        if content is None or hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError(f"{folder / name}: missing or damaged; {again}")
-        if name in ("metadata.json", "tracks.npz") or name.startswith(("frames/", "depths/")):
-            contents[name] = content
+        if name == "metadata.json" or name.startswith(("frames/", "depths/")):
+            contents[name] = _read_checked(folder / name, sha256, again)
     metadata = json.loads(contents["metadata.json"])
-    with np.load(io.BytesIO(contents["tracks.npz"]), allow_pickle=False) as arrays:
-        tracks, visible = arrays["tracks"], arrays["visible"]
+    arrays = _read_arrays(_read_checked(tracks, row["tracks_sha256"], f"delete {tracks} and annotate again"))
     codes = [decode_codes(contents[name]) for name in _in_order(contents, "depths/")]
     return Clip(
-        key=folder.name,
+        key=row["key"],
         video=stack_frames([decode_rgb(contents[name]) for name in _in_order(contents, "frames/")]),
-        tracks=tracks,
-        visible=visible,
+        tracks=arrays["tracks"],
+        visible=arrays["visible"],
         depth_m=metres(stack_frames(codes), *metadata["depth_range"]) if codes else None,
         metadata=metadata,
     )
+
+
+def _read_checked(path: Path, sha256: str, again: str) -> bytes:
+    content = path.read_bytes() if path.is_file() else None
+    if content is None or hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{path}: missing or damaged; {again}")
+    return content
+
+
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _in_order(names: Any, start: str = "") -> list[str]:

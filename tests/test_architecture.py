@@ -84,7 +84,7 @@ def test_the_renderers_side_imports_neither_shards_nor_torch():
         modules = imports_of(path)
         todo += [module.split(".")[1] for module in modules if module.startswith("generation.")]
         assert not {module.split(".")[0] for module in modules} & {"shards", "torch", "trainer", "eval"}, path
-    assert {"render", "annotate"} <= seen
+    assert {"render", "assets", "shapes"} <= seen
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from generation.config import parse_overrides
+from generation.config import as_words, parse_recipe, parse_tracks
 from trainer.config import as_dict, compose, flat_keys, suggestion
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
@@ -37,17 +37,39 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
+        self.kubric_assets = settings.kubric_assets
         self.recipes = {name: as_dict(compose(name, stage.overrides)) for name, stage in self.stages.items()}
         for name, recipe in self.recipes.items():
             self._check_edges(name, recipe)
         for name in self.datasets_of("render"):
-            self._check_overrides(name)
+            self._check_words(name)
+        for benchmark in self.benchmarks.values():
+            self._check_scenes(benchmark)
 
-    def _check_overrides(self, dataset: str) -> None:
+    def _check_words(self, dataset: str) -> None:
         try:
-            parse_overrides(self.generation_words(dataset))
+            parse_recipe(self.datasets[dataset].recipe, self.generation_words(dataset))
         except ValueError as error:
             raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
+        try:
+            parse_tracks(self.track_words(dataset))
+        except ValueError as error:
+            raise ValueError(f"datasets.{dataset}.tracks: {error}") from None
+
+    def _check_scenes(self, benchmark: Benchmark) -> None:
+        """A seed is a scene: none of a benchmark's may be trained on."""
+        tested = self.datasets[benchmark.dataset]
+        for stage, recipe in self.recipes.items():
+            trained = self.datasets[recipe["data"]["dataset"]]
+            shared = range(
+                max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
+            )
+            if tested.is_rendered and trained.is_rendered and shared and tested.split == trained.split:
+                raise ValueError(
+                    f"benchmarks.{benchmark.name} scores on scenes that stages.{stage} trains on: {tested.name} and "
+                    f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "
+                    f"change datasets.{tested.name}.first_seed, or its split"
+                )
 
     def _check_edges(self, stage: str, recipe: dict[str, Any]) -> None:
         dataset, source = recipe["data"]["dataset"], recipe["init_from"]
@@ -74,6 +96,12 @@ class Plan:
     def is_there(self, path: str) -> bool:
         return (self.root / path).exists()
 
+    def shard_files(self) -> list[str]:
+        """Tar and JSON of every shard of the data sets that can be had here."""
+        available = [dataset for dataset in self.datasets.values() if self.is_available(dataset.name)]
+        stems = [f"data/shards/{dataset.name}/shard-{shard}" for dataset in available for shard in dataset.shards]
+        return [f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "json")]
+
     def downloads(self) -> dict[str, Dataset]:
         """Data sets whose file is not there yet, by its path. A file that a person put there is never touched."""
         files = (self.datasets[name] for name in self.datasets_of("tapvid"))
@@ -83,10 +111,13 @@ class Plan:
         return not self.is_there(path) or self.is_there(f"{path}.prov.json")
 
     def generation_words(self, dataset: str) -> list[str]:
-        """Overrides of `python -m generation` for a data set: key=value, sorted."""
+        """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
         known = self.datasets[dataset]
-        values = {"split": known.split} | known.overrides
-        return [f"{key}={_yaml_text(value)}" for key, value in sorted(values.items())]
+        return as_words({"split": known.split} | known.overrides)
+
+    def track_words(self, dataset: str) -> list[str]:
+        """Overrides of `python -m generation annotate` for a data set: key=value, sorted."""
+        return as_words(self.datasets[dataset].tracks)
 
     # Training and evaluation
 
@@ -143,12 +174,17 @@ class Plan:
             dataset, shard = wildcards["dataset"], wildcards["shard"]
             recipe = self.datasets[dataset].recipe
             seeds = self.datasets[dataset].seeds(shard)
-            return {"recipe": recipe, "seeds": seeds, "overrides": short_digest(self.generation_words(dataset))}
+            overrides = short_digest(self.generation_words(dataset))
+            return {"recipe": recipe, "seeds": seeds, "overrides": overrides, "assets": self.datasets[dataset].assets}
+        if rule == "annotate_shard":
+            return {"tracks": short_digest(self.track_words(wildcards["dataset"]))}
+        if rule == "mirror_assets":
+            return {"url": self.kubric_assets}
         if rule == "fetch":
             dataset = self.downloads()[wildcards["file"]]
             return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
         if rule == "pack":
-            return {"layout": self.layout(wildcards["dataset"])}
+            return {"layout": self.layout(wildcards["dataset"]), "codec": self.datasets[wildcards["dataset"]].codec}
         if rule == "index":
             return {"shards": str(len(self.datasets[wildcards["dataset"]].shards))}
         if rule == "train_stage":
@@ -178,7 +214,10 @@ class Plan:
         """Every job of the whole graph, in an order in which they can run."""
         if self.datasets_of("render"):
             yield Step("render_environment", {}, ("data/envs/render.json",))
-            yield Step("render_assets", {}, ("data/assets/open.json",))
+        used = {self.datasets[name].assets for name in self.datasets_of("render")}
+        for assets, rule in (("open", "render_assets"), ("kubric", "mirror_assets")):
+            if assets in used:
+                yield Step(rule, {}, (f"data/assets/{assets}.json",))
         for path in self.downloads():
             yield Step("fetch", {"file": path}, (path,))
         for dataset in self.datasets.values():
@@ -198,6 +237,7 @@ class Plan:
             stem = f"{dataset.name}/shard-{shard}"
             if dataset.is_rendered:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
+                yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
         yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
 
@@ -263,10 +303,6 @@ def short_digest(value: Any) -> str:
 def quote(words: Sequence[str] | Iterator[str]) -> str:
     """Words for a shell command."""
     return shlex.join(words)
-
-
-def _yaml_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

@@ -9,6 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from generation.config import KUBRIC_ASSETS
 from trainer.config import suggestion
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -26,6 +27,9 @@ class Dataset:
     num_clips: int = 0
     clips_per_shard: int = 1
     overrides: dict[str, Any] = field(default_factory=dict)
+    tracks: dict[str, Any] = field(default_factory=dict)
+    assets: str = "open"
+    codec: str = "png"
     path: str = ""
     url: str | None = None
     sha256: str | None = None
@@ -40,6 +44,11 @@ class Dataset:
         """Numbers of the shards as in file names; a data set from files is one shard."""
         num_shards = math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
         return [f"{number:06d}" for number in range(num_shards)]
+
+    @property
+    def all_seeds(self) -> range:
+        """Seeds of all clips of a rendered data set."""
+        return range(self.first_seed, self.first_seed + self.num_clips)
 
     def seeds(self, shard: str) -> str:
         """Seeds of one shard's clips as "first:end"; the last shard may be smaller."""
@@ -74,6 +83,7 @@ class Settings:
     datasets: dict[str, Dataset]
     stages: dict[str, Stage]
     benchmarks: dict[str, Benchmark]
+    kubric_assets: str = KUBRIC_ASSETS
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
@@ -86,6 +96,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         datasets={name: Dataset(name=name, **values) for name, values in config["datasets"].items()},
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
+        kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
     )
     _check_names(settings)
     return settings

@@ -31,8 +31,12 @@ SOURCES = {
         ),
         files=(RENDERER,),
     ),
+    "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
+    "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "fetch": Source(),
-    "pack": Source(("shards.__main__:pack",), packages=("numpy", "pillow", "zarr", "numcodecs")),
+    "pack": Source(
+        ("shards.__main__:pack",), packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs")
+    ),
     "index": Source(("shards.__main__:index",)),
     "train_stage": Source(("trainer.launch:run_stage",), packages=("torch", "numpy", "pillow")),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),

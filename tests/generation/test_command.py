@@ -34,7 +34,7 @@ def studio(tmp_path, monkeypatch):
     for name in ("objects", "hdri", "basic"):
         (assets / name).mkdir(parents=True)
         (assets / name / f"{name}.json").write_text(json.dumps({"assets": {}}))
-    (assets / "pack.json").write_text("{}")
+    (assets / "pack.json").write_text(json.dumps({"format": "frameline-assets/1", "files": {}}))
     child = tmp_path / "child.py"
     monkeypatch.setattr(environment, "installed_versions", lambda python: {"bpy": "0"})
     monkeypatch.setattr(shard, "check_system_libraries", lambda python: None)
@@ -137,6 +137,9 @@ def test_another_process_that_was_first_wins(studio):
         (["assets", "--out", "OUT", "--objects", "3"], "from 8 to 700"),
         (["verify", "OUT"], "no complete clip"),
         (["picture", "OUT", "--out", "OUT/x.png"], "no complete clip"),
+        (["annotate", "OUT.json", "--out", "OUT"], "no list of rendered clips"),
+        (["mirror", "--out", "OUT"], "no asset pack"),
+        (["mirror", "--out", "OUT", "--url", "gs://kubric-public/assets"], "the bucket's web address"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, capsys):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from generation.config import MoviConfig, digest_of, parse_overrides
-from generation.scene import make_rng, plan_scene
+from generation.config import RECIPES, MoviConfig, TrackConfig, digest_of, parse_recipe, parse_tracks
+from generation.scene import CLEVR_CAMERA, CLEVR_COLOURS, make_rng, plan_scene
 
 OBJECTS, LIGHTS = [f"object_{i}" for i in range(20)], ["day", "night"]
 
@@ -18,11 +18,11 @@ def test_defaults_are_movi_f_as_published():
     assert (config.resolution, config.num_frames, config.frame_rate, config.samples_per_pixel) == (512, 24, 12, 64)
     assert (config.min_static, config.max_static, config.min_dynamic, config.max_dynamic) == (10, 20, 1, 3)
     assert config.denoise
-    assert config.num_tracks == 2048
+    assert TrackConfig().num_tracks == 2048
 
 
 def test_overrides():
-    config = parse_overrides(["resolution=128", "denoise=False", "max_motion_blur=0.5", "camera=panning"])
+    config = parse_recipe("movi_f", ["resolution=128", "denoise=False", "max_motion_blur=0.5", "camera=panning"])
     assert (config.resolution, config.denoise, config.max_motion_blur, config.camera) == (128, False, 0.5, "panning")
 
 
@@ -33,17 +33,97 @@ def test_overrides():
         ("resolution", "key=value"),
         ("resolution=big", "expected int"),
         ("denoise=maybe", "true or false"),
-        ("camera=orbit", "use one of fixed, linear, panning, mixed"),
+        ("camera=orbit", "use one of fixed, linear, panning, mixed, clevr"),
         ("frame_rate=7", "must divide 240"),
         ("num_frames=0", "at least 1"),
         ("min_static=30", "no range"),
         ("max_motion_blur=nan", "finite"),
         ("max_static=254", "at most 255"),
+        ("friction=1.5", "friction=1.5: from 0 to 1"),
+        ("static_region=1,2,3", "six numbers"),
+        ("dynamic_region=1,0,0,-1,1,1", "the first three numbers are the low ends"),
+        ("device=tpu", "use one of cpu, cuda, optix"),
+        ("setting=moon", "use one of dome, clevr, shapes"),
     ],
 )
 def test_bad_overrides_say_what_is_wrong(word, message):
     with pytest.raises(ValueError, match=message):
-        parse_overrides([word])
+        parse_recipe("movi_f", [word])
+
+
+def test_a_recipe_or_track_key_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="no recipe 'movi_ff', did you mean 'movi_f'"):
+        parse_recipe("movi_ff", [])
+    with pytest.raises(ValueError, match="unknown key 'num_track', did you mean 'num_tracks'"):
+        parse_tracks(["num_track=3"])
+    with pytest.raises(ValueError, match="at least 1"):
+        parse_tracks(["num_tracks=0"])
+    assert parse_tracks(["dense_frames=0,-1"]).dense_frames == (0, -1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "resolution", "num_static", "num_dynamic", "camera", "has_blur"),
+    [
+        ("movi_a", 256, (0, 0), (3, 10), "clevr", False),
+        ("movi_b", 256, (0, 0), (3, 10), "fixed", False),
+        ("movi_c", 256, (0, 0), (3, 10), "fixed", False),
+        ("movi_d", 256, (10, 20), (1, 3), "fixed", False),
+        ("movi_e", 256, (10, 20), (1, 3), "linear", False),
+        ("movi_e_panning", 256, (10, 20), (1, 3), "panning", False),
+        ("movi_f", 512, (10, 20), (1, 3), "linear", True),
+        ("movi_f_long", 512, (10, 20), (1, 3), "linear", True),
+    ],
+)
+def test_variants_as_published(recipe, resolution, num_static, num_dynamic, camera, has_blur):
+    """Kubric's challenges/movi: counts, cameras and blur of each variant; the long clips are for CoTracker3."""
+    config = parse_recipe(recipe, [])
+    assert config.resolution == resolution
+    assert (config.min_static, config.max_static) == num_static
+    assert (config.min_dynamic, config.max_dynamic) == num_dynamic
+    assert (config.camera, config.max_motion_blur > 0) == (camera, has_blur)
+    assert config.num_frames == (120 if recipe == "movi_f_long" else 24)
+    assert set(RECIPES) == {f"movi_{x}" for x in ("a", "b", "c", "d", "e", "e_panning", "f", "f_long")}
+    drawn = [plan(config, seed) for seed in range(8)]
+    assert all((each.hdri is None) == (recipe in ("movi_a", "movi_b")) for each in drawn)
+
+
+def test_movi_a_has_two_sizes_eight_colours_and_a_jittered_camera():
+    config = parse_recipe("movi_a", ["num_frames=3"])
+    scenes = [plan(config, seed) for seed in range(60)]
+    objects = [planned for scene in scenes for planned in scene.objects]
+    assert {planned.size for planned in objects} == {0.7, 1.4}
+    assert {planned.material for planned in objects} == {"metal", "rubber"}
+    assert {planned.colour for planned in objects} == {tuple(c / 255 for c in v) for v in CLEVR_COLOURS.values()}
+    offsets = np.array([scene.camera_positions[0] for scene in scenes]) - CLEVR_CAMERA
+    assert (offsets >= 0).all()
+    assert (offsets <= 1).all()
+    assert np.ptp(offsets, axis=0).min() > 0.8
+    assert {scene.floor_colour for scene in scenes} == {(128 / 255,) * 3}
+
+
+def test_movi_b_has_any_size_and_hue():
+    config = parse_recipe("movi_b", ["num_frames=3"])
+    scenes = [plan(config, seed) for seed in range(40)]
+    sizes = np.array([planned.size for scene in scenes for planned in scene.objects])
+    assert ((sizes > 0.7) & (sizes < 1.4)).all()
+    assert len(set(sizes)) == len(sizes)
+    assert len({scene.floor_colour for scene in scenes}) == 40
+    assert all(max(scene.floor_colour) == 1.0 for scene in scenes)
+
+
+def test_the_camera_moves_as_published_and_never_quite_arrives():
+    """kubric's worker steps by 1 / (num_frames + 2) from one frame before the first to one after the last."""
+    drawn = plan(MoviConfig(num_frames=24), 3)
+    steps = np.diff(drawn.camera_positions, axis=0)
+    np.testing.assert_allclose(steps, steps[:1].repeat(25, 0), atol=1e-12)
+    assert len(drawn.camera_positions) == 26
+
+
+def test_regions_and_velocities_can_be_set():
+    config = parse_recipe("movi_f", ["velocity_range=1,2,3,1,2,3", "dynamic_region=0,0,1,1,1,2"])
+    thrown = [planned for planned in plan(config, 0).objects if planned.is_dynamic]
+    assert {planned.velocity for planned in thrown} == {(1.0, 2.0, 3.0)}
+    assert config.dynamic_region == (0, 0, 1, 1, 1, 2)
 
 
 def test_a_seed_is_a_scene():

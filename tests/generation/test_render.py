@@ -18,11 +18,13 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from generation.config import TrackConfig
 from generation.verify import BOUNDS, load_clip, measure, violations
 
 ROOT = Path(__file__).resolve().parents[2]
 RENDERER = Path(os.environ.get("FRAMELINE_RENDERER", ROOT / "data/envs/render/bin/python"))
-SMALL = ("resolution=128", "num_frames=6", "frame_rate=6", "samples_per_pixel=2", "num_tracks=256", "sampling_stride=1")
+SMALL = ("resolution=128", "num_frames=6", "frame_rate=6", "samples_per_pixel=2")
+FEW = TrackConfig(num_tracks=256, sampling_stride=1)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RENDERER.exists(), reason=f"no renderer at {RENDERER}: snakemake renderer"),
@@ -59,22 +61,22 @@ def assets(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def clip(assets, tmp_path_factory) -> Path:
     """A clip with all passes, rendered without disturbance by one thread."""
-    return render(assets, tmp_path_factory.mktemp("clip"), "save_passes=true")
+    return render(assets, tmp_path_factory.mktemp("clip"), "save_flow=true")
 
 
 def test_tracks_agree_with_rendered_coordinates_depth_and_flow(clip):
     """BOUNDS states the pixel errors: 0.02 px to the rendered object coordinates, 0.01 px to Blender's own flow."""
-    figures = measure(load_clip(clip))
+    figures = measure(load_clip(clip, FEW))
     assert violations(figures) == []
     assert figures["num_other_samples"] > 200, "nothing was compared"
     assert figures["coordinates_px"] <= BOUNDS["coordinates_px"] == 0.02
 
 
 def test_the_bounds_see_a_shift_of_a_tenth_of_a_pixel_and_a_frame_too_late(clip):
-    shifted = load_clip(clip)
+    shifted = load_clip(clip, FEW)
     shifted.tracks[...] += 0.1 * np.sign(64 - shifted.tracks)
     assert any("query_px" in line for line in violations(measure(shifted)))
-    late = load_clip(clip)
+    late = load_clip(clip, FEW)
     is_query = np.arange(len(late.tracks))[:, None] == late.query_frame
     late.tracks[...] = np.where(is_query[..., None], late.tracks, np.roll(late.tracks, 1, axis=0))
     assert any("forward_flow_px" in line for line in violations(measure(late)))
@@ -92,16 +94,16 @@ def test_a_clip_moves_is_lit_and_is_described(clip):
 
 
 def test_same_seed_same_bytes_on_any_number_of_threads(clip, assets, tmp_path):
-    again = render(assets, tmp_path, "--threads", "2", "save_passes=true")
+    again = render(assets, tmp_path, "--threads", "2", "save_flow=true")
     assert bytes_of(again) == bytes_of(clip)
-    other = render(assets, tmp_path, "save_passes=true", seed=18)
+    other = render(assets, tmp_path, "save_flow=true", seed=18)
     assert bytes_of(other)["frames/000.png"] != bytes_of(clip)["frames/000.png"]
 
 
 @pytest.mark.parametrize("seconds", [3.0, 6.0])
 def test_kill_9_leaves_nothing_complete_and_the_next_run_the_same_bytes(clip, assets, tmp_path, seconds):
     process = subprocess.Popen(
-        command(assets, tmp_path, "save_passes=true"), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+        command(assets, tmp_path, "save_flow=true"), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
     )
     time.sleep(seconds)
     assert process.poll() is None, "it ended before it could be killed"
@@ -112,7 +114,7 @@ def test_kill_9_leaves_nothing_complete_and_the_next_run_the_same_bytes(clip, as
     while renders_in(tmp_path):
         assert time.monotonic() < deadline, "the renderer outlived its parent"
         time.sleep(0.2)
-    assert bytes_of(render(assets, tmp_path, "save_passes=true")) == bytes_of(clip)
+    assert bytes_of(render(assets, tmp_path, "save_flow=true")) == bytes_of(clip)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["movi_f-000017"]
 
 
@@ -129,6 +131,6 @@ def renders_in(folder: Path) -> list[int]:
 def test_a_complete_clip_is_never_rendered_again(clip, assets):
     before = {path: path.stat().st_mtime_ns for path in clip.rglob("*")}
     began = time.monotonic()
-    render(assets, clip.parent, "save_passes=true")
+    render(assets, clip.parent, "save_flow=true")
     assert time.monotonic() - began < 5
     assert {path: path.stat().st_mtime_ns for path in clip.rglob("*")} == before

@@ -123,14 +123,41 @@ def test_two_more_seeds_render_one_shard_and_what_follows(graph):
     assert plan["render_shard"] == 2
     assert plan["pack"] == 2
     assert plan["index"] == 1
-    assert set(plan) == {"render_shard", "pack", "index", *AFTER_TRAINING}
+    assert plan["annotate_shard"] == 2
+    assert set(plan) == {"render_shard", "annotate_shard", "pack", "index", *AFTER_TRAINING}
 
 
-def test_an_edit_of_the_annotator_renders_and_one_that_nothing_reaches_does_not(graph):
+def test_an_edit_of_the_annotator_annotates_and_renders_nothing(graph):
     graph.edit("generation/geometry.py", "import numpy as np", "import numpy as np\n\nUNUSED = 1")
     assert graph.plan() == {}
     graph.edit("generation/annotate.py", "DEPTH_TOLERANCE = 0.99", "DEPTH_TOLERANCE = 0.98")
-    assert graph.plan()["render_shard"] == 3
+    plan = graph.plan()
+    assert plan["annotate_shard"] == plan["pack"] == 3
+    assert "render_shard" not in plan
+
+
+def test_another_number_of_tracks_annotates_and_renders_nothing(graph):
+    graph.edit("config/tiny.yaml", "num_tracks: 256", "num_tracks: 300")
+    plan = graph.plan()
+    assert plan["annotate_shard"] == 3
+    assert "render_shard" not in plan
+
+
+def test_forced_packing_renders_and_annotates_nothing(graph):
+    plan = graph.plan("--forcerun", "pack")
+    assert plan["pack"] == 3
+    assert not {"render_shard", "annotate_shard"} & set(plan)
+
+
+def test_a_deleted_shard_is_packed_alone(graph):
+    shard = graph.root / "data/shards/tiny/shard-000001.tar"
+    shard.rename(shard.with_suffix(".away"))
+    try:
+        plan = graph.plan()
+        assert plan["pack"] == 1
+        assert not {"render_shard", "annotate_shard"} & set(plan)
+    finally:
+        shard.with_suffix(".away").rename(shard)
 
 
 def test_the_environment_renders_everything_anew(graph):

@@ -44,11 +44,16 @@ def recorded(command, options=""):
     )
 
 
+def assets_of(wildcards):
+    """The list of the assets that a data set's clips are made of; their folder has its name without .json."""
+    return f"data/assets/{plan.datasets[wildcards.dataset].assets}.json"
+
+
 def shard_source(wildcards):
     """What one shard is packed from."""
     dataset = plan.datasets[wildcards.dataset]
     return (
-        f"data/clips/{wildcards.dataset}/shard-{wildcards.shard}.json"
+        f"data/tracks/{wildcards.dataset}/shard-{wildcards.shard}.json"
         if dataset.is_rendered
         else dataset.path
     )

@@ -38,7 +38,7 @@ rule render_assets:
 rule render_shard:
     input:
         environment="data/envs/render.json",
-        assets="data/assets/open.json",
+        assets=assets_of,
     output:
         "data/clips/{dataset}/shard-{shard}.json",
     log:
@@ -54,12 +54,53 @@ rule render_shard:
         made=made("render_shard"),
         recipe=lambda wildcards: plan.datasets[wildcards.dataset].recipe,
         seeds=lambda wildcards: plan.datasets[wildcards.dataset].seeds(wildcards.shard),
+        assets=lambda wildcards: f"data/assets/{plan.datasets[wildcards.dataset].assets}",
         overrides=lambda wildcards: quote(plan.generation_words(wildcards.dataset)),
     shell:
         recorded(
             "python -m generation {params.recipe} --seeds {params.seeds} --dataset {wildcards.dataset}"
-            " --out data/clips/{wildcards.dataset} --done {output} --assets data/assets/open"
+            " --out data/clips/{wildcards.dataset} --done {output} --assets {params.assets}"
             " --renderer data/envs/render/bin/python --threads {threads} {params.overrides} > {log} 2>&1"
+        )
+
+
+# Reads rendered passes: another annotation renders nothing again.
+rule annotate_shard:
+    input:
+        "data/clips/{dataset}/shard-{shard}.json",
+    output:
+        "data/tracks/{dataset}/shard-{shard}.json",
+    log:
+        "logs/annotate_shard/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/annotate_shard/{dataset}/{shard}.tsv"
+    wildcard_constraints:
+        dataset=any_of(plan.datasets_of("render")),
+    threads: 1
+    params:
+        made=made("annotate_shard"),
+        tracks=lambda wildcards: quote(plan.track_words(wildcards.dataset)),
+    shell:
+        recorded(
+            "python -m generation annotate {input} --out data/tracks/{wildcards.dataset} --done {output}"
+            " {params.tracks} > {log} 2>&1"
+        )
+
+
+# Kubric's own assets, for data sets with `assets: kubric`. Goes on where it was interrupted.
+rule mirror_assets:
+    output:
+        "data/assets/kubric.json",
+    log:
+        "logs/mirror_assets.log",
+    benchmark:
+        "logs/benchmarks/mirror_assets.tsv"
+    params:
+        made=made("mirror_assets"),
+        url=quote([plan.kubric_assets]),
+    shell:
+        recorded(
+            "python -m generation mirror --out data/assets/kubric --url {params.url} --marker {output} > {log} 2>&1"
         )
 
 
