@@ -1,0 +1,225 @@
+"""Where the renderer's CPU-seconds go: `python benchmarks/render_cost.py --out DIR [--part cost ...]`.
+
+Every run is a process of its own on one core (`processes`: on all) and writes DIR/<run>/result.json; one that is there
+is not repeated, so the tables can be printed again. The scene is the same in all runs. PSNR is of the 8-bit frames
+against 1024 samples without denoising, and with Blender's own importance map.
+
+parts:
+  cost       CPU-seconds a frame by resolution and samples, and what is spent outside path tracing
+  parts      what single settings cost: denoiser, importance map, EXR, one sample
+  quality    PSNR to 1024 samples, by samples, denoiser and importance map
+  kubric     the same scene and samples by Kubric's own settings and by ours, in turn
+  processes  one process with two threads against two with one thread
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+
+from generation.config import parse_recipe
+from generation.environment import renderer_environment
+
+STAGE = Path(__file__).with_name("render_stage.py")
+RENDERING = "render"
+GRID = ((128, 4), (128, 16), (128, 64), (256, 4), (256, 16), (256, 64), (512, 16), (512, 64))
+SEED, NUM_FRAMES = 3, 3
+REFERENCE_SAMPLES = 1024
+SHARP = ("max_motion_blur=0.0",)
+
+
+class Bench:
+    """Runs of one scene, kept in a folder."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+
+    def run(self, words: tuple[str, ...], *, way: str = "ours", threads: int = 1, affinity: int = 1, copy: str = "",
+            writes_exr: bool = True) -> dict[str, float]:  # fmt: skip
+        """CPU-seconds by phase of one process, and its wall time; from its file where it ran before."""
+        name = "-".join(
+            [way, *(w.replace("=", "") for w in words), f"{threads}t{affinity}c", *(["noexr"] * (not writes_exr))]
+        )
+        out = self.options.out / (name + copy)
+        if (out / "result.json").is_file():
+            return json.loads((out / "result.json").read_text())
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        config = parse_recipe("movi_f", (f"num_frames={NUM_FRAMES}", *SHARP, *words))
+        job = {"recipe": asdict(config), "seed": SEED, "assets": str(self.options.assets), "out": str(out), "way": way,
+               "threads": threads, "affinity": affinity, "writes_exr": writes_exr}  # fmt: skip
+        (out / "job.json").write_text(json.dumps(job))
+        command = [str(self.options.renderer), "-P", "-s", str(STAGE), str(out / "job.json")]
+        began = time.monotonic()
+        # Kubric sets no threads of its own: its process gets what a shell would give it.
+        environment = renderer_environment(threads) if way == "ours" else None
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if result.returncode:
+            sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
+        spent = json.loads(result.stdout.strip().splitlines()[-1]) | {"wall": time.monotonic() - began}
+        spent["frames"] = config.num_frames
+        for leftover in ("scratch", "layers"):
+            shutil.rmtree(out / leftover, ignore_errors=True)
+        (out / "result.json").write_text(json.dumps(spent))
+        print(f"{name}: {spent}", file=sys.stderr, flush=True)
+        return spent | {"name": name}
+
+    def frames_of(self, words: tuple[str, ...], way: str = "ours") -> np.ndarray:
+        """The run's pictures (T, H, W, 3)."""
+        self.run(words, way=way)
+        folder = self.options.out / "-".join([way, *(w.replace("=", "") for w in words), "1t1c"]) / "clip" / "frames"
+        return np.stack([iio.imread(path) for path in sorted(folder.glob("*.png"))])
+
+
+def a_frame(spent: dict[str, float]) -> float:
+    """CPU-seconds a frame inside Blender's render call."""
+    return spent[RENDERING] / spent["frames"]
+
+
+def size(resolution: int, samples: int) -> tuple[str, str]:
+    return f"resolution={resolution}", f"samples_per_pixel={samples}"
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of 8-bit pictures, dB."""
+    return float(10 * np.log10(255**2 / np.mean((one.astype(np.float64) - other) ** 2)))
+
+
+def show(header: list[str], rows: list[list[Any]]) -> None:
+    """Print a Markdown table."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(f"{each:.2f}" if isinstance(each, float) else str(each) for each in row) + " |")
+    print(flush=True)
+
+
+def part_cost(bench: Bench) -> None:
+    """CPU-seconds a frame; a clip of 24 frames; the share outside path tracing."""
+    rows = []
+    for resolution, samples in GRID:
+        spent = bench.run(size(resolution, samples))
+        least = bench.run((*size(resolution, 1), "denoise=false"))
+        start = spent["import"] + spent["scene and physics"]
+        after = (spent["read EXR"] + spent["write clip"]) / spent["frames"]
+        exr = max(0.0, a_frame(least) - a_frame(bench.run((*size(resolution, 1), "denoise=false"), writes_exr=False)))
+        clip = start + 24 * (a_frame(spent) + after)
+        outside = start + 24 * (after + exr)
+        rows.append(
+            [f"{resolution}x{resolution}", samples, a_frame(spent), exr, after, start, clip, f"{outside / clip:.1%}"]
+        )
+    show(["size", "samples", "render a frame", "of it EXR", "read and write a frame", "start, scene, physics",
+          "clip of 24 frames", "outside path tracing"], rows)  # fmt: skip
+
+
+def part_parts(bench: Bench) -> None:
+    """What single settings cost, as differences of runs."""
+    rows = []
+    for resolution in (128, 256, 512):
+        base = size(resolution, 16)
+        full, bare = bench.run(base), bench.run((*base, "denoise=false"))
+        fast, map1024 = bench.run((*base, "denoise_quality=fast")), bench.run((*base, "world_map=1024"))
+        one = bench.run((*size(resolution, 1), "denoise=false"))
+        bounces = bench.run((*base, "max_bounces=3"))
+        per_sample = (a_frame(bare) - a_frame(one)) / 15
+        rows.append([f"{resolution}x{resolution}", a_frame(full), per_sample, a_frame(one) - per_sample,
+                     a_frame(full) - a_frame(bare), a_frame(fast) - a_frame(bare), a_frame(map1024) - a_frame(full),
+                     a_frame(bounces) - a_frame(full)])  # fmt: skip
+    show(["size, 16 samples", "whole", "one sample", "all but samples", "denoiser, high", "denoiser, fast",
+          "importance map 1024 instead of 256", "3 bounces instead of 12"], rows)  # fmt: skip
+
+
+def part_quality(bench: Bench) -> None:
+    """PSNR to the reference."""
+    rows = []
+    for resolution in bench.options.sides:
+        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
+        for samples in (4, 16, 64):
+            for words in ((), ("denoise_quality=fast",), ("denoise=false",), ("world_map=1024",), ("world_map=64",)):
+                spent = bench.run((*size(resolution, samples), *words))
+                value = psnr(bench.frames_of((*size(resolution, samples), *words)), reference)
+                rows.append(
+                    [f"{resolution}x{resolution}", samples, ", ".join(words) or "default", a_frame(spent), value]
+                )
+    show(["size", "samples", "setting", "CPU-s a frame", "PSNR, dB"], rows)
+
+
+def part_kubric(bench: Bench) -> None:
+    """Both ways on one core in turn, the least of `repeats`; and Kubric's on all cores, as it starts by itself."""
+    rows = []
+    for resolution, samples in ((128, 16), (256, 64)):
+        words = size(resolution, samples)
+        totals: dict[str, list[float]] = {"kubric": [], "ours": []}
+        for repeat in range(bench.options.repeats):
+            for way in totals:
+                spent = bench.run(words, way=way, copy=f"-{repeat}" if repeat else "")
+                totals[way].append(whole_clip(spent))
+        free = whole_clip(bench.run(words, way="kubric", affinity=0))
+        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
+        quality = [psnr(bench.frames_of(words, way), reference) for way in totals]
+        kubric, ours = (min(values) for values in totals.values())
+        rows.append([f"{resolution}x{resolution}, {samples}", kubric, ours, f"{kubric / ours:.2f}", free, *quality])
+    show(["size, samples", "Kubric's settings, CPU-s a clip of 24", "ours", "ratio", "Kubric's on all cores",
+          "PSNR Kubric's", "PSNR ours"], rows)  # fmt: skip
+
+
+def whole_clip(spent: dict[str, float]) -> float:
+    """CPU-seconds of a clip of 24 frames: start-up once, the rest by frames."""
+    start = spent["import"] + spent["scene and physics"]
+    return start + 24 / spent["frames"] * (spent["render"] + spent["read EXR"] + spent["write clip"])
+
+
+def part_processes(bench: Bench) -> None:
+    """Two clips on all cores: one after the other with two threads, or side by side with one."""
+    rows = []
+    for resolution, samples in ((128, 4), (128, 16), (256, 16)):
+        words = size(resolution, samples)
+        one_after_other = [bench.run(words, threads=2, affinity=0, copy=f"-{i}") for i in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            side_by_side = list(pool.map(lambda i: bench.run(words, threads=1, affinity=0, copy=f"-{i}"), range(2)))
+        cpu = [
+            sum(s[k] for s in runs for k in s if k not in ("wall", "frames", "name"))
+            for runs in (one_after_other, side_by_side)
+        ]
+        walls = [sum(s["wall"] for s in one_after_other), max(s["wall"] for s in side_by_side)]
+        rows.append([f"{resolution}x{resolution}, {samples}", *cpu, *walls, f"{walls[0] / walls[1]:.2f}"])
+    show(["size, samples", "CPU-s, 1 process x 2 threads", "2 processes x 1 thread", "wall s", "wall s", "ratio"], rows)
+
+
+PARTS = {
+    "cost": part_cost,
+    "parts": part_parts,
+    "quality": part_quality,
+    "kubric": part_kubric,
+    "processes": part_processes,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--renderer", type=Path, default=Path("data/envs/render/bin/python"))
+    parser.add_argument("--assets", type=Path, default=Path("data/assets/open"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--sides", nargs="+", type=int, default=[128, 256], help="resolutions of the quality table")
+    parser.add_argument("--repeats", type=int, default=2, help="of the comparison with Kubric's settings")
+    options = parser.parse_args()
+    options.out, options.assets = options.out.absolute(), options.assets.absolute()
+    options.renderer = Path(os.path.abspath(options.renderer))
+    for part in options.part:
+        print(f"## {part}: {PARTS[part].__doc__}\n")
+        PARTS[part](Bench(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Renderer side of render_cost.py: one scene, rendered as one setting says, with CPU-seconds of every phase.
+
+Runs with the renderer's interpreter: `python -P render_stage.py JOB.json`, a JSON of recipe, seed, assets, out, way,
+threads, affinity and writes_exr. Prints one line of JSON. `way` is "ours", or "kubric": Kubric's own renderer
+settings, all layers read by its own post-processing and written by its own writer, with the fixes that make it run.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+KUBRIC_LAYERS = (
+    "rgba",
+    "backward_flow",
+    "forward_flow",
+    "depth",
+    "normal",
+    "object_coordinates",
+    "segmentation",
+)
+PACKAGE = Path(__file__).resolve().parents[1] / "generation"
+
+
+def import_generation() -> None:
+    """Make the package importable, and nothing around it."""
+    spec = importlib.util.spec_from_file_location(
+        "generation", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+    )
+    sys.modules["generation"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["generation"])
+
+
+class Clock:
+    """CPU-seconds of this process, all threads, between two calls."""
+
+    def __init__(self):
+        self.spent: dict[str, float] = {}
+        self.before = time.process_time()
+
+    def lap(self, name: str) -> None:
+        now = time.process_time()
+        self.spent[name] = self.spent.get(name, 0.0) + now - self.before
+        self.before = now
+
+
+def make_plain_renderer(kubric, scene, config, plan, scratch):
+    """Kubric's renderer as its MOVi workers make it."""
+    from generation import compat
+
+    renderer = kubric.renderer.Blender(
+        scene, scratch, use_denoising=config.denoise, samples_per_pixel=config.samples_per_pixel, motion_blur=None
+    )
+    compat.prepare_blender()
+    renderer.blender_scene.view_settings.view_transform = "Filmic"  # the look only
+    return renderer
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    if job["affinity"]:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["affinity"]])
+    clock = Clock()
+    import_generation()
+    from generation import compat, folder, passes, render, world
+    from generation.config import MoviConfig
+    from generation.scene import make_rng, plan_scene
+
+    is_ours = job["way"] == "ours"
+    config, assets, out = MoviConfig(**job["recipe"]), Path(job["assets"]), Path(job["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    rng = make_rng(config, job["seed"], 0)
+    plan = plan_scene(config, *render.choose_ids(config, assets), rng)
+    kubric = compat.load_kubric(job["threads"] if is_ours else os.cpu_count())
+    clock.lap("import")
+    if not is_ours:
+        world._make_renderer = make_plain_renderer
+    built = world.build_world(kubric, config, plan, assets, out / "scratch", rng)
+    clock.lap("scene and physics")
+    blender = built.renderer.blender_scene
+    blender.cycles.seed = job["seed"]
+    if not job["writes_exr"]:
+        built.renderer.exr_output_node.mute = True
+        built.renderer.set_exr_output_path = lambda path: None
+    if is_ours:
+        blender.render.threads_mode, blender.render.threads = "FIXED", job["threads"]
+    postprocess, built.renderer.postprocess = built.renderer.postprocess, lambda *a, **k: {}
+    built.renderer.render(return_layers=())
+    clock.lap("render")
+    if is_ours and job["writes_exr"]:
+        focal_px = world.FOCAL_MM / world.SENSOR_MM * config.resolution
+        rendered = passes.read_rendered(out / "scratch", config.num_frames, focal_px, config.save_flow)
+        clock.lap("read EXR")
+        written = {"seed": job["seed"], "attempt": 0, "out": str(out / "clip"), "digest": ""}
+        render.write(written, config, plan, built, rendered, [])
+        clock.lap("write clip")
+    elif not is_ours:
+        layers = postprocess(out / "scratch", return_layers=KUBRIC_LAYERS)
+        clock.lap("read EXR")
+        kubric.write_image_dict(layers, out / "layers")
+        clock.lap("write clip")
+        folder.write_images(out / "clip" / "frames", layers["rgba"][..., :3])
+    print(json.dumps(clock.spent), flush=True)
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)
