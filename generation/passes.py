@@ -10,13 +10,10 @@ import imageio.v3 as iio
 import numpy as np
 
 from generation.exr import CRYPTOMATTE, Layers
+from generation.motion import DegenerateSceneError
 
 FARTHEST_M = 1e9
 """Blender gives 1e10 where a ray meets nothing; inside the dome every ray meets something."""
-
-
-class DegenerateSceneError(Exception):
-    """A scene that makes no clip: another sub-seed is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ import numpy as np
 
 from generation import compat, folder
 from generation.config import MoviConfig
-from generation.geometry import rotation_matrices
-from generation.passes import DegenerateSceneError, Rendered, number_instances, read_rendered
+from generation.motion import DegenerateSceneError, check_motion
+from generation.passes import Rendered, number_instances, read_rendered
 from generation.scene import BASIC_SHAPES, CLEVR_SHAPES, ScenePlan, make_rng, plan_scene
 from generation.sources import BadAssetError, check_archives, find_manifests, ids_of_split, read_assets
 from generation.world import FOCAL_MM, SENSOR_MM, World, build_world
@@ -32,8 +32,6 @@ from generation.world import FOCAL_MM, SENSOR_MM, World, build_world
 EXIT_DEGENERATE, EXIT_NO_SPACE, EXIT_BAD_ASSET = 3, 4, 5
 LEAST_FREE_BYTES = 16 * 1024**2
 VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
-FARTHEST_M, FASTEST_M_S = 60.0, 100.0
-"""Beyond these a body was thrown by an unstable simulation: the dome's radius is 30, objects fall from 10 at most."""
 
 
 def main() -> int:
@@ -73,7 +71,9 @@ def render_clip(job: dict[str, Any], scratch: Path) -> None:
     used = check_archives(assets, assets_of(plan))
     kubric = compat.load_kubric(job["threads"])
     world = build_world(kubric, config, plan, assets, scratch, rng)
-    check_motion(world, config)
+    camera = camera_over_time(world)
+    bounds = np.array([scaled_bounds(body) for body in world.bodies]).reshape(-1, 2, 3)
+    check_motion(config, world.is_dynamic, world.poses, bounds, np.array(camera["positions"]))
     render_frames(world, job)
     rendered = read_rendered(scratch, config.num_frames, FOCAL_MM / SENSOR_MM * config.resolution, config.save_flow)
     write(job, config, plan, world, rendered, used)
@@ -98,31 +98,6 @@ def assets_of(plan: ScenePlan) -> list[tuple[str, str]]:
     """The (source, id) of every asset in a scene."""
     objects = [("basic" if planned.material else "objects", planned.asset_id) for planned in plan.objects]
     return [("basic", "dome"), *objects, *([("hdri", plan.hdri)] if plan.hdri else [])]
-
-
-def check_motion(world: World, config: MoviConfig) -> None:
-    """Raise DegenerateSceneError before anything is rendered when the simulation failed or the camera sees nothing."""
-    if not all(np.isfinite(poses).all() for poses in world.poses.values()):
-        raise DegenerateSceneError("the simulation gave positions that are no numbers")
-    if sum(world.is_dynamic) < min(config.min_dynamic, 1):
-        raise DegenerateSceneError("no room for a dynamic object")
-    if not world.bodies:
-        return
-    distance, speed = (np.linalg.norm(world.poses[name], axis=-1).max() for name in ("position", "velocity"))
-    if distance > FARTHEST_M or speed > FASTEST_M_S:
-        raise DegenerateSceneError(f"the simulation exploded: a body {distance:.0f} m away, {speed:.0f} m/s fast")
-    for index, body in enumerate(world.bodies):
-        if is_camera_inside(world, index, scaled_bounds(body)):
-            raise DegenerateSceneError(f"the camera is inside an object ({body.asset_id})")
-
-
-def is_camera_inside(world: World, index: int, bounds: np.ndarray) -> bool:
-    """Whether the camera is in a body's box (2, 3) in a rendered frame."""
-    frames = range(1, world.scene.frame_end + 1)
-    camera = np.array([world.scene.camera.keyframes["position"][frame] for frame in frames])  # (T, 3)
-    offset = camera - world.poses["position"][index, 1:-1]
-    turned = np.einsum("tji,tj->ti", rotation_matrices(world.poses["quaternion"][index, 1:-1]), offset)
-    return bool(((turned > bounds[0]) & (turned < bounds[1])).all(-1).any())
 
 
 def render_frames(world: World, job: dict[str, Any]) -> None:

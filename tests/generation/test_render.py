@@ -8,9 +8,11 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from generation import meshes
+from generation.assets import make_archive
 from generation.config import TrackConfig
 from generation.verify import BOUNDS, load_clip, measure, violations
 
@@ -62,6 +66,53 @@ def assets(tmp_path_factory) -> Path:
 def clip(assets, tmp_path_factory) -> Path:
     """A clip with all passes, rendered without disturbance by one thread."""
     return render(assets, tmp_path_factory.mktemp("clip"), "save_flow=true")
+
+
+@pytest.fixture(scope="module")
+def mirror(assets, tmp_path_factory) -> Path:
+    """A miniature of Kubric's bucket made of the open pack: its names, no splits, a dome with a picture on it."""
+    root = tmp_path_factory.mktemp("mirror")
+    for source, name, kept in (("objects", "GSO", 12), ("hdri", "HDRI_haven", 3), ("basic", "KuBasic", 99)):
+        (root / name).mkdir()
+        listed = json.loads((assets / source / f"{source}.json").read_bytes())["assets"]
+        entries = {key: listed[key] for key in sorted(listed)[:kept]}
+        for key, entry in entries.items():
+            entry["metadata"] = {"category": "any"}
+            shutil.copyfile(assets / source / f"{key}.tar.gz", root / name / f"{key}.tar.gz")
+        content = {"name": name, "data_dir": f"gs://kubric-public/assets/{name}", "assets": entries}
+        (root / name / f"{name}.json").write_text(json.dumps(content))
+    vertices, triangles = meshes.make_dome(27.0, 30.0)
+    material = b"newmtl textured\nKd 0.0 0.0 0.0\nKe 1.0 1.0 1.0\nmap_Ke texture.png\n"  # it shines: no light comes in
+    picture = iio.imwrite("<bytes>", np.full((8, 8, 3), 90, np.uint8), extension=".png")
+    with tarfile.open(root / "KuBasic" / "dome.tar.gz") as archive:
+        files = {member.name: archive.extractfile(member).read() for member in archive}
+    textured = (vertices[:, :2] / 60 + 0.5, triangles)
+    files["visual.obj"] = meshes.format_obj(vertices, triangles, textured, "textured").encode()
+    files |= {"visual.mtl": material, "texture.png": picture}
+    (root / "KuBasic" / "dome.tar.gz").write_bytes(make_archive(files))
+    subprocess.run([sys.executable, "-m", "generation", "mirror", "--out", str(root)], cwd=ROOT, check=True)
+    return root
+
+
+def test_a_mirror_of_kubric_s_assets_renders(mirror, tmp_path):
+    clip = render(mirror, tmp_path, "resolution=64", "num_frames=2")
+    metadata = json.loads((clip / "metadata.json").read_bytes())
+    used = {(row["source"], row["id"]) for row in metadata["assets"]}
+    assert {source for source, _ in used} == {"GSO", "HDRI_haven", "KuBasic"}
+    assert {("GSO", body["asset_id"]) for body in metadata["instances"]} <= used
+    assert iio.imread(clip / "frames/000.png").std() > 5
+
+
+@pytest.mark.parametrize("recipe", ["movi_a", "movi_b", "movi_c", "movi_e_panning"])
+def test_each_kind_of_variant_agrees_with_itself(assets, tmp_path, recipe):
+    words = ["resolution=128", "num_frames=4", "frame_rate=6", "samples_per_pixel=1", "denoise=false", "save_flow=true"]
+    start = [sys.executable, "-m", "generation", recipe, "--seed", "4", "--out", str(tmp_path)]
+    where = ["--assets", str(assets), "--renderer", str(RENDERER)]
+    subprocess.run([*start, *where, *words], cwd=ROOT, check=True, timeout=200)
+    figures = measure(load_clip(tmp_path / f"{recipe}-000004", FEW))
+    assert violations(figures) == []
+    metadata = json.loads((tmp_path / f"{recipe}-000004" / "metadata.json").read_bytes())
+    assert (metadata["scene"]["hdri"] is None) == (recipe in ("movi_a", "movi_b"))
 
 
 def test_tracks_agree_with_rendered_coordinates_depth_and_flow(clip):
