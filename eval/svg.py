@@ -30,11 +30,11 @@ def style_axes(axes: Axes, title: str, xlabel: str) -> None:
         spine.set_color(INK)
 
 
-def render_svg(draw: Callable[[Axes], None], label: str, inches: tuple[float, float] = PANEL_INCHES) -> str:
+def render_svg(draw: Callable[[Axes], None], label: str) -> str:
     """Inline SVG of one pair of axes that `draw` fills; `label` says what it is (another one for each of a page)."""
     # A fixed salt for generated ids and no date: the same drawing gives the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": label, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=inches, layout="constrained")
+        figure = Figure(figsize=PANEL_INCHES, layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.patch.set_alpha(0)
