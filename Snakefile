@@ -49,6 +49,7 @@ rule evaluate:
 rule report:
     input:
         "results/report.html",
+        pages_of_datasets(),
 
 
 rule all:
@@ -56,7 +57,7 @@ rule all:
         rules.data.input,
         rules.train.input,
         tables_of(plan.available_benchmarks),
-        "results/report.html",
+        rules.report.input,
 
 
 onsuccess:
