@@ -6,7 +6,8 @@ Legend: T frames, K instances.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ def read_scene(metadata: dict[str, Any], size: tuple[int, int], key: str) -> Sce
     """
     if not {"instances", "scene", "camera"} <= metadata.keys():
         return None
-    try:
+    with naming_scene(key):
         scene, camera, recipe = metadata["scene"], metadata["camera"], metadata["recipe"]
         bodies = metadata["instances"]
         versions = {f"{name} (version)": version for name, version in metadata["versions"].items()}
@@ -62,6 +63,13 @@ def read_scene(metadata: dict[str, Any], size: tuple[int, int], key: str) -> Sce
             camera_turn=mean_turn(np.array(camera["quaternions_wxyz"], float), recipe["frame_rate"]),
             settings={**recipe, **versions},
         )
+
+
+@contextmanager
+def naming_scene(key: str) -> Iterator[None]:
+    """Let every complaint about a scene's metadata be a ValueError that names the clip."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = f"lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"clip {key}: its metadata is not that of a rendered scene ({told}); render it anew") from None

@@ -23,7 +23,7 @@ from eval.motion import (
     thin,
     total_displacement,
 )
-from eval.scenes import Scene, read_scene
+from eval.scenes import Scene, naming_scene, read_scene
 from shards import ClipStore
 
 MAX_EXAMINED_FRAMES = 48
@@ -166,9 +166,10 @@ def _examine_depth(store: ClipStore, number: int, num_frames: int, scene: Scene 
     samples = sample_grid(clip.depth_m, MAX_SAMPLES)
     if scene is None:
         return samples, 0, 0
-    is_on_object, is_known = find_object_tracks(
-        clip.tracks, clip.visible, clip.depth_m, clip.metadata, range(num_frames)[frames]
-    )
+    with naming_scene(clip.key):
+        is_on_object, is_known = find_object_tracks(
+            clip.tracks, clip.visible, clip.depth_m, clip.metadata, range(num_frames)[frames]
+        )
     return samples, int(is_on_object.sum()), int(is_known.sum())
 
 

@@ -216,14 +216,17 @@ def test_the_extremes_are_the_ends_of_a_sorted_list(tmp_path):
         (["{index}", "--sample", "0"], "--sample 0 examines no clip"),
         (["absent.json"], "absent.json: not there"),
         (["{broken}"], "clip half: its metadata is not that of a rendered scene (lacks 'recipe')"),
+        (["{boxless}"], "clip half: its metadata is not that of a rendered scene (lacks 'bounds')"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(rendered, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
-    metadata = make_metadata(num_frames=6)
-    del metadata["recipe"]
-    broken = pack(tmp_path / "shards", [dataclasses.replace(make_clip("half"), metadata=metadata)])
-    places = {"index": rendered, "broken": broken}
+    metadata, boxless = make_metadata(num_frames=6), make_metadata(num_frames=6)
+    del metadata["recipe"], boxless["instances"][1]["bounds"]
+    places = {"index": rendered} | {
+        name: pack(tmp_path / "shards", [dataclasses.replace(make_clip("half"), metadata=each)], name)
+        for name, each in (("broken", metadata), ("boxless", boxless))
+    }
     assert main(["dataset", *(word.format(**places) for word in words), "--out", "page.html"]) == 2
     told = capsys.readouterr().err
     assert message in told and told.startswith("error: ") and told.count("\n") == 1
