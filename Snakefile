@@ -51,6 +51,7 @@ rule evaluate:
 rule report:
     input:
         "results/report.html",
+        pages_of_datasets(),
 
 
 rule all:
@@ -58,7 +59,7 @@ rule all:
         rules.data.input,
         rules.train.input,
         tables_of(plan.available_benchmarks),
-        "results/report.html",
+        rules.report.input,
 
 
 onsuccess:

@@ -17,6 +17,7 @@ DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
   curves     metrics.jsonl       -> curves.png
   draw       truth + predictions -> one clip with its tracks drawn on it, .webp
   report     all of these        -> one HTML that opens offline
+  dataset    index.json          -> one HTML: what is in a packed data set
 
 A truth is an index.json of shards (python -m shards index)."""
 
@@ -77,6 +78,12 @@ def _build_parser() -> argparse.ArgumentParser:
     report.add_argument("--note", action="append", default=[], metavar="TEXT", help="what was not scored, and why")
     report.add_argument("--video", help="video to draw where a benchmark has it; the median one by default")
     report.add_argument("--out", type=Path, required=True, help="html to write")
+
+    dataset = _add_command(commands, "dataset", _dataset, "write one self-contained HTML of what a data set holds")
+    dataset.add_argument("index", type=Path, metavar="INDEX", help="index.json of shards")
+    dataset.add_argument("--clips", type=int, default=12, help="clips to show, evenly spread (default: 12)")
+    dataset.add_argument("--sample", type=int, default=512, help="clips to examine, evenly spread (default: 512)")
+    dataset.add_argument("--out", type=Path, required=True, help="html to write")
     return parser
 
 
@@ -146,6 +153,13 @@ def _report(options: argparse.Namespace) -> None:
         video=options.video,
     )
     print(f"wrote {write_report(inputs, options.out)}")
+
+
+def _dataset(options: argparse.Namespace) -> None:
+    from eval.dataset import write_dataset_page
+
+    page = write_dataset_page(options.index, options.out, num_pictures=options.clips, sample=options.sample)
+    print(f"wrote {page}")
 
 
 if __name__ == "__main__":

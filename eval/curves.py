@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from eval.svg import COLORS, INK, PANEL_INCHES, render_svg, style_axes
 from shards.files import write_bytes
 
 # Names that are not losses; every other number of a line is one.
@@ -27,12 +27,7 @@ OTHER_SERIES = {
     "clips_per_second": "clips per second",
 }
 NOT_SERIES = {"step", "seconds", "epoch", "scale", "loss"}
-# Tableau 10: legible on white and on near-black.
-COLORS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9c755f", "#edc948")
-# A colour nothing else uses: it is replaced by `currentColor`, so that text follows the page in light and dark.
-INK = "#0a0b0d"
 MAX_DRAWN_POINTS = 600
-PANEL_INCHES = (4.6, 2.7)
 PNG_COLUMNS = 3
 
 
@@ -126,13 +121,7 @@ def _draw_panel(axes: Axes, log: TrainingLog, panel: CurvePanel) -> None:
         axes.plot(steps, values, color=color, linewidth=0.9 if is_noisy else 1.7, alpha=0.35 if is_noisy else 1)
         axes.plot(steps, smooth if is_noisy else values, color=color, linewidth=1.7, label=label)
     _set_vertical_scale(axes, panel)
-    axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes.set_xlabel("step", fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK, which="both")
-    axes.grid(True, which="major", color=INK, alpha=0.15, linewidth=0.6)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
+    style_axes(axes, panel.title, "step")
     if len(panel.names) > 1:
         axes.legend(
             fontsize=7.5, frameon=False, labelcolor=INK, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2)
@@ -195,30 +184,4 @@ def render_curves_svg(log: TrainingLog) -> list[tuple[str, str]]:
 
 
 def _panel_svg(log: TrainingLog, panel: CurvePanel) -> str:
-    # A fixed salt for generated ids and no date: the same log gives the same bytes.
-    settings = {"svg.hashsalt": f"{log.name}/{panel.title}", "svg.fonttype": "none", "font.family": "sans-serif"}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=PANEL_INCHES, layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.subplots()
-        axes.patch.set_alpha(0)
-        _draw_panel(axes, log, panel)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline_svg(stream.getvalue(), f"{log.name}: {panel.title}")
-
-
-def _inline_svg(svg: str, label: str) -> str:
-    """Strip what only a stand-alone SVG file needs (and what would name an address), and let the page size it."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'<svg ([^>]*?)\s?(?:width|height)="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'(<svg [^>]*?)\s(?:width|height)="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace(INK, "currentColor").replace("xlink:href", "href")
-    # matplotlib lists every font of the family it might have used.
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
-    # Its style element would reach the whole page; the template says the same for drawings only.
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{safe}" ', 1).strip()
+    return render_svg(lambda axes: _draw_panel(axes, log, panel), f"{log.name}: {panel.title}")

@@ -5,16 +5,14 @@ The same inputs give the same bytes: no date, no machine, no random ids.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from eval.clips import draw_clip
 from eval.curves import read_training_log, render_curves_svg
 from eval.graph import parse_dot, render_graph_svg
+from eval.page import data_uri, render_page
 from eval.predictions import Predictions, read_predictions
 from eval.protocol import Truth
 from eval.provenance import InputFile, describe_inputs
@@ -133,14 +131,7 @@ class ReportView:
 def write_report(inputs: ReportInputs, out_path: str | Path) -> Path:
     """Write the report; raises ValueError naming the input that is missing, malformed or does not fit the others."""
     view = collect_report(inputs)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return write_text(out_path, environment.get_template("report.html").render(report=view))
+    return write_text(out_path, render_page("report.html", report=view))
 
 
 def collect_report(inputs: ReportInputs) -> ReportView:
@@ -246,8 +237,8 @@ def _clip_view(
         query_mode=query_mode,
         video=video,
         trackers=list(scores),
-        animation_uri=_data_uri("image/webp", drawing.animation),
-        still_uri=_data_uri("image/webp", drawing.still),
+        animation_uri=data_uri("image/webp", drawing.animation),
+        still_uri=data_uri("image/webp", drawing.still),
         width=drawing.width,
         height=drawing.height,
         num_points=drawing.num_points,
@@ -281,7 +272,7 @@ def _read_graph(path: Path | None) -> tuple[str, str]:
         return "", ""
     content = Path(path).read_bytes()
     if Path(path).suffix == ".svg":
-        return "", _data_uri("image/svg+xml", content)
+        return "", data_uri("image/svg+xml", content)
     try:
         return render_graph_svg(parse_dot(content.decode())), ""
     except ValueError as error:
@@ -291,7 +282,3 @@ def _read_graph(path: Path | None) -> tuple[str, str]:
 def _read_recipe(path: Path) -> Recipe:
     path = Path(path)
     return Recipe(name="/".join(path.parts[-2:]), sha256=sha256_of(path), text=path.read_text())
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -21,8 +21,8 @@ BOUNDS = {
     "backward_flow_px": 0.01,
     "surface_px_p90": 2.0,
 }
-"""Figures that must not be above these. query_px is the largest of all tracks. Of all object pixels (coordinates_px) one
-in ten thousand is left out: on edges of faces seen from the side Blender's shading point itself is up to 0.03 px off."""
+"""Figures that must not be above these. query_px is the largest of all tracks. Of all object pixels (coordinates_px)
+one in ten thousand is left out: on edges of faces seen from the side Blender's shading point is up to 0.03 px off."""
 LEAST = {"id_agreement": 0.97, "id_within_a_pixel": 0.99}
 """Figures that must not be below these. Under a silhouette a pixel's one id may be the neighbour's; a pixel further the
 right id is always there. The smaller the frame, the more of its pixels are silhouettes: see `least_agreement`."""

@@ -240,6 +240,7 @@ class Plan:
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
         yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
+        yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
         for mode in benchmark.query_modes:
@@ -293,6 +294,11 @@ class Plan:
 def index_path(dataset: str) -> str:
     """The index of a packed data set."""
     return f"data/shards/{dataset}/index.json"
+
+
+def page_path(dataset: str) -> str:
+    """The page that says what is in a packed data set."""
+    return f"results/data/{dataset}.html"
 
 
 def short_digest(value: Any) -> str:

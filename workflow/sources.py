@@ -45,7 +45,16 @@ SOURCES = {
     "score": Source(("eval.__main__:_score",), packages=("numpy",)),
     "table": Source(("eval.__main__:_table",)),
     "rulegraph": Source(),
-    "report_page": Source(("eval.__main__:_report",), files=("eval/templates",), packages=("jinja2", "pillow")),
+    "dataset_page": Source(
+        ("eval.__main__:_dataset",),
+        files=("eval/templates/dataset.html", "eval/templates/style.css"),
+        packages=("jinja2", "matplotlib", "numpy", "pillow"),
+    ),
+    "report_page": Source(
+        ("eval.__main__:_report",),
+        files=("eval/templates/report.html", "eval/templates/style.css"),
+        packages=("jinja2", "pillow"),
+    ),
 }
 
 

@@ -124,7 +124,25 @@ def test_two_more_seeds_render_one_shard_and_what_follows(graph):
     assert plan["pack"] == 2
     assert plan["index"] == 1
     assert plan["annotate_shard"] == 2
-    assert set(plan) == {"render_shard", "annotate_shard", "pack", "index", *AFTER_TRAINING}
+    assert plan["dataset_page"] == 1  # of the data set that grew
+    assert set(plan) == {"render_shard", "annotate_shard", "pack", "index", "dataset_page", *AFTER_TRAINING}
+
+
+def test_an_edited_statistic_makes_the_pages_of_rendered_data_sets_and_nothing_else(graph):
+    graph.edit("eval/motion.py", "return 1.0 - visible.mean(axis=0)", "return 1 - visible.mean(axis=0)")
+    assert graph.plan() == {"dataset_page": 2}
+    result = graph.snakemake("-n", "report", "--configfile", "config/tiny.yaml")
+    assert {"results/data/tiny.html", "results/data/tiny_heldout.html"} <= set(
+        re.findall(r"[\w/]+\.html", result.stdout)
+    )
+    assert "tapvid_davis.html" not in result.stdout
+
+
+def test_a_template_makes_its_own_page_anew(graph):
+    graph.edit("eval/templates/dataset.html", "<h2>Warnings</h2>", "<h2>Look here</h2>")
+    assert graph.plan() == {"dataset_page": 2}
+    graph.edit("eval/templates/report.html", "<h2>By video</h2>", "<h2>Videos</h2>")
+    assert graph.plan() == {"dataset_page": 2, "report_page": 1}
 
 
 def test_an_edit_of_the_annotator_annotates_and_renders_nothing(graph):

@@ -3,7 +3,7 @@ import os
 import shlex
 import sys
 
-from workflow.plan import Plan, index_path, quote
+from workflow.plan import Plan, index_path, page_path, quote
 
 # `python` in a command is the interpreter that runs Snakemake: nothing needs activating. A prefix replaces Snakemake's own,
 # so it says again that a failure before a pipe is a failure. Snakemake sets OMP_NUM_THREADS to the threads of the job; our
@@ -112,6 +112,11 @@ def truths_of_report():
     return sorted(
         {index_path(benchmark.dataset) for benchmark in plan.available_benchmarks}
     )
+
+
+def pages_of_datasets():
+    """Pages of what is rendered here; that of another data set is made when it is asked for."""
+    return [page_path(dataset) for dataset in plan.datasets_of("render")]
 
 
 def of_all_stages(name):

@@ -1,3 +1,18 @@
+rule dataset_page:
+    input:
+        "data/shards/{dataset}/index.json",
+    output:
+        "results/data/{dataset}.html",
+    log:
+        "logs/dataset_page/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/dataset_page/{dataset}.tsv"
+    params:
+        made=made("dataset_page"),
+    shell:
+        recorded("python -m eval dataset {input} --out {output} > {log} 2>&1")
+
+
 rule rulegraph:
     output:
         "results/graph.dot",
