@@ -30,6 +30,7 @@ WRITERS: dict[str, Callable[[Iterable[Clip], Path], int]] = {
 }
 TAKE_NO_TRACKS = {"index", "movi_tfrecord"}
 """Layouts in which a clip without tracks makes sense; the others are nothing but tracks."""
+TAKE_NO_DEPTH = {"cotracker3_kubric", "tapvid"}
 EXAMPLES = """\
 examples:
   python -m shards convert --from movi_tfrecord data/movi_f/512x512/1.0.0 --to index --out data/shards/movi_f
@@ -91,5 +92,6 @@ def _check_clips(clips: Iterable[Clip], target: str, out: Path, skip_empty: bool
             print(f"{clip.key}: left out, it has 0 tracks", file=sys.stderr, flush=True)
             continue
         yield clip
+        depth = "" if clip.depth_m is None else ", depth left out" if target in TAKE_NO_DEPTH else ", depth"
         size = f"{num_frames} frames {width}x{height}, {clip.tracks.shape[1]} tracks"
-        print(f"{clip.key}: {size}{', depth' if clip.depth_m is not None else ''}", file=sys.stderr, flush=True)
+        print(f"{clip.key}: {size}{depth}", file=sys.stderr, flush=True)

@@ -57,7 +57,7 @@ class _RebuildCall:
             raise ValueError(f"holds a tensor of size {size}, stride {stride} and offset {offset}")
         values = content.values
         if 0 in size:
-            return np.empty(size, values.dtype) if math.prod(max(n, 1) for n in size) < 1 << 31 else values[:0]
+            return np.empty(size, values.dtype)  # numpy refuses sizes that would overflow
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if last >= len(values) or math.prod(size) > len(values):
             raise ValueError(f"holds a tensor of size {size} that its storage of {len(values)} numbers does not hold")
@@ -122,7 +122,7 @@ def load_torch(path: Path) -> Any:
     except FileNotFoundError:
         raise ValueError(f"{path}: not there") from None
     except Exception as error:  # damaged pickles raise anything
-        raise ValueError(f"{path}: refused or damaged torch file: {error or type(error).__name__}") from None
+        raise ValueError(f"{path}: refused or damaged torch file: {str(error) or type(error).__name__}") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

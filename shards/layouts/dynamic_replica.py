@@ -1,9 +1,9 @@
 """Dynamic Replica: frame_annotations_<split>.jgz, images, depths and trajectories/*.pth, in CO3D's manner.
 
 Facts are those of facebookresearch/dynamic_stereo (datasets/dynamic_stereo_datasets.py): depth PNGs hold the bits of
-float16, z along the camera's axis, 0 where there is none; cameras are PyTorch3D's (x left, y up, row vectors: x_camera =
-x_world R + T), intrinsics in its NDC. A trajectory file of a frame has traj_2d (N, 3), of which x and y are read,
-verts_inds_vis (N,) and img (H, W, 3), of the left camera only; the same N points in every frame of a sequence.
+float16, z along the camera's axis, 0 where there is none; cameras are PyTorch3D's (x left, y up, row vectors:
+x_camera = x_world R + T), intrinsics in its NDC. A trajectory file of a frame, of the left camera only, has traj_2d
+(N, 3), of which x and y are read, verts_inds_vis (N,) and img (H, W, 3); the same N points in every frame.
 
 Assumption: traj_2d is PyTorch3D's screen space, which is raster convention (nothing published says so). Legend: T
 frames, N points, H W pixels.

@@ -1,6 +1,7 @@
 """What readers and writers of folders share: names, numbered images, errors that name the file."""
 
 import contextlib
+import itertools
 import re
 import zipfile
 import zlib
@@ -54,7 +55,7 @@ def list_images(folder: Path, start: str = "") -> list[Path]:
     names = sorted(numbers, key=numbers.__getitem__)
     if not names:
         raise ValueError(f"{folder}: there is no frame, such as {start}000.png, in it")
-    for name, after in zip(names, names[1:], strict=False):
+    for name, after in itertools.pairwise(names):
         if numbers[after] == numbers[name]:
             raise ValueError(f"{folder}: {name} and {after} are the same frame; delete one")
         if numbers[after] != numbers[name] + 1:

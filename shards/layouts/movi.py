@@ -4,8 +4,8 @@ Names and shapes are those of the builders challenges/movi/movi_[a-f].py in goog
 joined by '/', a sequence of fixed-size tensors is one flat list, and a sequence in a sequence is ragged_flat_values
 with ragged_row_lengths_0 (tensorflow_datasets/core/example_serializer.py). Legend: T frames, H W pixels, K instances.
 
-MOVi has no point tracks. Ours are the additional features `tracks` (T, N, 2), `visible` (T, N), both frame by frame, and
-`metadata/frameline`, a JSON text.
+MOVi has no point tracks. Ours are the additional features `tracks` (T, N, 2) and `visible` (T, N), both frame by frame,
+and `metadata/frameline`, a JSON text.
 """
 
 import json
@@ -114,7 +114,7 @@ def _scalar(flat: dict[str, Feature], name: str) -> int:
 
 def _shaper(name: str, size: tuple[int, int, int]) -> Callable[[Feature, dict[str, Feature]], Any]:
     """How a feature of that name takes its shape."""
-    num_frames, height, width = size
+    num_frames = size[0]
     top, last = name.split("/")[0], name.split("/")[-1]
     if name in IMAGES:
         return lambda value, flat: _decode_images(name, value, size)

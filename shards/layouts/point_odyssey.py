@@ -97,7 +97,8 @@ def _make_clip(
 ) -> Clip:
     tracks = annotation["trajs_2d"].astype(np.float32)
     is_kept = np.isfinite(tracks).all((0, 2)) & (annotation["valids"] != 0).all(0)  # (N,)
-    intrinsics = annotation["intrinsics"].astype(np.float64)
+    intrinsics, extrinsics = (annotation[name].astype(np.float64) for name in ("intrinsics", "extrinsics"))
+    has_camera = np.isfinite(intrinsics).all() and np.isfinite(extrinsics).all()
     return Clip(
         key=key,
         video=read_frames(frames),
@@ -108,7 +109,7 @@ def _make_clip(
             "source": "point_odyssey",
             "frames": [chosen.start, chosen.stop],
             "num_dropped_tracks": int((~is_kept).sum()),
-            "camera": camera_metadata(intrinsics, annotation["extrinsics"]),
+            **({"camera": camera_metadata(intrinsics, extrinsics)} if has_camera else {}),
         },
     )
 
@@ -124,8 +125,8 @@ def _read_depth(paths: list[Path], intrinsics: np.ndarray) -> np.ndarray:
 def write_point_odyssey(clips: Iterable[Clip], out: Path) -> int:
     """Write PointOdyssey's layout; returns the number of clips.
 
-    Frames become JPEGs (quality 95), depth codes of 15 mm that end at 1000 m. trajs_3d (T, N, 3) is NaN: a clip does not
-    know it. A clip without a camera in its metadata has NaN intrinsics and extrinsics, and no depth may come with it.
+    Frames become JPEGs (quality 95), depth codes of 15 mm that end at 1000 m. trajs_3d (T, N, 3) is NaN: a clip does
+    not know it. A clip without a camera in its metadata has NaN intrinsics and extrinsics, and may have no depth.
     Raises ValueError for that, and for depth that does not fit the codes.
     """
     return sum(_write_sequence(clip, out) for clip in clips)
@@ -159,8 +160,9 @@ def _write_sequence(clip: Clip, out: Path) -> int:
 def _encode_depth(clip: Clip, intrinsics: np.ndarray) -> np.ndarray:
     codes = np.rint(z_from_distance(clip.depth_m, intrinsics).astype(np.float64) * (LEVELS / FARTHEST_M))
     if codes.min() < 1 or codes.max() > LEVELS:
+        nearest, farthest = codes.min() * FARTHEST_M / LEVELS, codes.max() * FARTHEST_M / LEVELS
         raise ValueError(
-            f"clip {clip.key}: z of {codes.min() * FARTHEST_M / LEVELS:.3f} to {codes.max() * FARTHEST_M / LEVELS:.3f} m "
+            f"clip {clip.key}: z of {nearest:.3f} to {farthest:.3f} m "
             f"does not fit codes of 0.015 to {FARTHEST_M:.0f} m; use --no-depth"
         )
     return codes.astype(np.uint16)
