@@ -58,9 +58,7 @@ class Hostile:
 def test_a_hostile_pickle_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"x": Hostile()}, "h.pth")
-    with pytest.raises(
-        ValueError, match=r"h\.pth: refused .*: asks for (__builtin__|builtins)\.exec"
-    ):
+    with pytest.raises(ValueError, match=r"h\.pth: refused .*: asks for (__builtin__|builtins)\.exec"):
         load_torch(tmp_path / "h.pth")
     assert not (tmp_path / "executed").exists()
 
