@@ -78,8 +78,8 @@ def _read_sequences(index: Path) -> dict[str, list[dict[str, Any]]]:
         for name, rows in sequences.items():
             rows.sort(key=lambda row: row["frame_number"])
             numbers = [row["frame_number"] for row in rows]
-            if numbers != list(range(numbers[0], numbers[0] + len(rows))):
-                raise ValueError(f"sequence {name!r}: frames {numbers[:9]}... are not one after the other")
+            if numbers != list(range(len(rows))):
+                raise ValueError(f"sequence {name!r}: frames {numbers[:9]}... are not 0, 1, 2, ...")
     if not sequences:
         raise ValueError(f"{index}: lists no frame of the {CAMERA} camera")
     return sequences
