@@ -2,9 +2,11 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from shards.__main__ import main
 from shards.clip import Clip
@@ -212,6 +214,14 @@ def test_help_names_layouts_and_examples(capsys):
         main(["convert", "--help"])
     text = capsys.readouterr().out
     assert all(f"  {name}: " in text for name in SOURCES) and text.count("python -m shards convert") >= 4
+
+
+def test_the_graph_takes_every_layout_of_others():
+    schema = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+    dataset = yaml.safe_load(schema.read_text())["$defs"]["dataset"]
+    assert set(dataset["properties"]["source"]["enum"]) == set(SOURCES) - {"index"} | {"render"}
+    folders = dataset["allOf"][-1]["if"]["properties"]["source"]["enum"]
+    assert set(folders) == set(SOURCES) - {"index", "tapvid"}
 
 
 def test_windows_of_a_choice():
