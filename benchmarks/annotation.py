@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--tracks", nargs="+", type=int, default=[256, 2048, 8192])
     options = parser.parse_args()
-    print("| clip | frames, size | read | " + " | ".join(f"{n} tracks" for n in options.tracks) + " | one dense frame | flow |")
-    print("|---" * (5 + len(options.tracks)) + "|")
+    header = ["clip", "frames, size", "read", *(f"{n} tracks" for n in options.tracks), "one dense frame", "flow"]
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for clip in options.clips:
         seconds, passes = spent(lambda clip=clip: read_passes(clip))
         columns = [clip.name, "x".join(map(str, passes.depth_m.shape)), f"{seconds:.2f}"]

@@ -1,11 +1,15 @@
-"""Command line of the shards: pack, index, ls, verify, view."""
+"""Command line of the shards: pack, index, convert, ls, verify, view."""
 
 import argparse
 import itertools
 import sys
 from pathlib import Path
 
+from shards.convert import EXAMPLES as CONVERT_EXAMPLES
+from shards.convert import WRITERS, convert_clips
 from shards.index import write_index
+from shards.layouts.choice import Choice
+from shards.layouts.packed import CLIPS_PER_SHARD
 from shards.pack import pack_clips
 from shards.sources import SOURCES
 from shards.store import ClipStore
@@ -32,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_writers(commands)
+    _add_convert(commands)
     listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
     verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
     verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
@@ -60,6 +65,50 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
     index.add_argument("--dataset", required=True, help="name of the data set")
     index.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    layouts = "\n".join(f"  {name}: {source.__doc__.splitlines()[0]}" for name, source in SOURCES.items())
+    convert = commands.add_parser(
+        "convert",
+        help="a data set in one layout -> the same clips in another",
+        description="Read data sets in one layout of the field and write them in another. See docs/how-to/convert.md.",
+        epilog=f"layouts (clip_folder is only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder in the layout --from")
+    convert.add_argument("--from", dest="source", required=True, choices=sorted(SOURCES), help="layout of the inputs")
+    convert.add_argument("--to", dest="target", required=True, choices=sorted(WRITERS), help="layout to write")
+    convert.add_argument("--out", type=Path, required=True, help="new folder; a file for tapvid and movi_tfrecord")
+    convert.add_argument("--frames", metavar="A:B", default=":", help="frames A to B - 1 of every sequence")
+    convert.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
+    convert.add_argument("--no-depth", action="store_true", help="leave depth out")
+    convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
+    convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Convert between layouts."""
+    start, colon, stop = options.frames.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (start, stop)):
+        raise ValueError(f"--frames {options.frames}: give A:B, such as 0:24, 24: or :24")
+    choice = Choice(
+        start=int(start or 0),
+        stop=int(stop) if stop else None,
+        window=options.window,
+        with_depth=not options.no_depth,
+    )
+    num_clips = convert_clips(
+        options.source,
+        options.inputs,
+        options.target,
+        options.out,
+        choice=choice,
+        skip_empty=options.skip_empty,
+        clips_per_shard=options.clips_per_shard,
+    )
+    print(f"{options.out}: {num_clips} clips")
+    return 0
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -114,7 +163,7 @@ def view(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"pack": pack, "index": index, "ls": ls, "verify": verify, "view": view}
+COMMANDS = {"pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view}
 
 
 def main(arguments: list[str]) -> int:

@@ -203,7 +203,7 @@ def test_frames_are_ordered_by_number_and_become_rgb(tmp_path):
     (read,) = read_lbm_folders(tmp_path)
     assert (read.video[5] == 7).all()
     grey.write_bytes(png(np.zeros((32, 16, 3), np.uint8)))
-    with pytest.raises(ValueError, match=r"long: frame 5 has shape \(32, 16, 3\), frame 0 has \(32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"long/frames: frame 5 has shape \(32, 16, 3\), frame 0 has \(32, 32, 3\)"):
         list(read_lbm_folders(tmp_path))
 
 
