@@ -5,6 +5,7 @@ import itertools
 import sys
 from pathlib import Path
 
+from shards.codecs import CODECS
 from shards.index import write_index
 from shards.pack import pack_clips
 from shards.sources import SOURCES
@@ -45,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_writers(commands: argparse._SubParsersAction) -> None:
     layouts = "\n".join(f"  {name}: {source.__doc__.splitlines()[0]}" for name, source in SOURCES.items())
+    codecs = "; ".join(f"{name} ({codec.about})" for name, codec in CODECS.items())
     pack = commands.add_parser(
         "pack",
         help="clips on disk -> PREFIX.tar, PREFIX.zarr, PREFIX.json",
@@ -55,6 +57,7 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     )
     pack.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder that the source reads")
     pack.add_argument("--source", choices=sorted(SOURCES), default="clip_folder", help="layout of the inputs")
+    pack.add_argument("--codec", choices=CODECS, default="png", help=f"frames: {codecs}; default png")
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
@@ -65,7 +68,7 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
 def pack(options: argparse.Namespace) -> int:
     """Pack clips into one shard."""
     clips = itertools.chain.from_iterable(SOURCES[options.source](path) for path in options.inputs)
-    content = pack_clips(clips, options.out)
+    content = pack_clips(clips, options.out, options.codec)
     print(f"{options.out}.tar: {len(content['clips'])} clips, {content['bytes']} bytes, sha256 {content['sha256']}")
     return 0
 
@@ -81,13 +84,15 @@ def ls(options: argparse.Namespace) -> int:
     """List an index's clips."""
     store = ClipStore(options.index)
     width = max([4, *map(len, store.keys)])
-    print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7}  shard")
-    for shard in store.shards:
-        for clip in shard["clips"]:
-            size = f"{clip['width']}x{clip['height']}"
-            share = f"{100 * clip['visible_share']:.0f} %" if "visible_share" in clip else "?"
-            columns = f"{clip['num_frames']:6} {size:>9} {clip['num_tracks']:6} {share:>7}"
-            print(f"{clip['key']:{width}} {columns}  {shard['name']}")
+    print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7} {'codec':6}  shard")
+    for row in map(store.row, range(len(store))):
+        size = f"{row['width']}x{row['height']}"
+        share = f"{100 * row['visible_share']:.0f} %" if "visible_share" in row else "?"
+        columns = f"{row['num_frames']:6} {size:>9} {row['num_tracks']:6} {share:>7} {row['codec']:6}"
+        print(f"{row['key']:{width}} {columns}  {row['shard']}")
+    total = store.summary
+    size = f"{total['bytes'] / 1e6:.1f} MB of tars, {total['depth_bytes'] / 1e6:.1f} MB of depth"
+    print(f"{total['num_frames']} frames, {size}, {len(total['assets'])} assets")
     print(f"{len(store)} clips in {len(store.shards)} shards, index sha256 {store.sha256}")
     return 0
 

@@ -74,7 +74,7 @@ def test_flipped_bytes_anywhere_are_found(dataset):
     tar = index.with_name("shard-000000.tar")
     whole, members = tar.read_bytes(), json.loads(index.read_text())["shards"][0]["clips"][0]["members"]
     for name, place in members.items():
-        for at in {place["offset"], place["offset"] + place["size"] // 2, place["offset"] + place["size"] - 1}:
+        for at in {place[0], place[0] + place[1] // 2, place[0] + place[1] - 1}:
             damaged = bytearray(whole)
             damaged[at] ^= 1
             tar.write_bytes(damaged)
@@ -180,7 +180,7 @@ def test_an_index_older_than_its_shards_is_named(dataset, capsys):
 def test_members_elsewhere_are_named_though_the_sha256_is_right(dataset, capsys):
     index = dataset()
     content = json.loads(index.read_text())
-    content["shards"][0]["clips"][0]["members"]["tracks.npy"]["offset"] += 512
+    content["shards"][0]["clips"][0]["members"]["tracks.npy"][0] += 512
     index.write_text(json.dumps(content))
     assert main(["verify", str(index)]) == 1
     assert "member toy-000.tracks.npy lies elsewhere, though its sha256 is right" in capsys.readouterr().err

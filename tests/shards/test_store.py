@@ -170,7 +170,7 @@ def test_packing_is_refused_on_a_full_disk(tmp_path, monkeypatch):
 def test_keys_must_be_unique_and_depth_all_or_none(tmp_path):
     with pytest.raises(ValueError, match="clip a comes twice"):
         pack_clips([make_clip("a"), make_clip("a")], tmp_path / "s")
-    with pytest.raises(ValueError, match="clip b has no depth while others have"):
+    with pytest.raises(ValueError, match="clip b has no depth while clip a has"):
         pack_clips([make_clip("a"), make_clip("b", depth=False)], tmp_path / "s")
     pack_clips([make_clip("a")], tmp_path / "s0")
     pack_clips([make_clip("a")], tmp_path / "s1")
