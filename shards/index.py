@@ -154,11 +154,9 @@ class _RowHook:
             return row
         members = row["members"]
         if isinstance(members, dict):
-            places = _as_places(members)
-            if places is not None:
-                names = tuple(members)
-                numbers = self.numbers.setdefault(names, {name: number for number, name in enumerate(names)})
-                row["members"] = Members(numbers, places)
+            names, places = tuple(members), _as_places(members)
+            numbers = self.numbers.setdefault(names, {name: number for number, name in enumerate(names)})
+            row["members"] = None if places is None else Members(numbers, places)  # None is refused later
         assets = row.get("assets")
         if isinstance(assets, list) and all(isinstance(name, str) for name in assets):
             row["assets"] = tuple(map(sys.intern, assets))
