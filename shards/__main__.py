@@ -1,11 +1,13 @@
-"""Command line of the shards: pack, index, ls, verify, view."""
+"""Command line of the shards: pack, index, ls, verify, view, diff."""
 
 import argparse
 import itertools
+import json
 import sys
 from pathlib import Path
 
 from shards.codecs import CODECS
+from shards.diff import compare_indexes, format_difference
 from shards.index import write_index
 from shards.pack import pack_clips
 from shards.sources import SOURCES
@@ -20,7 +22,7 @@ examples:
   python -m shards index data/shards/movi_f/shard-*.json --dataset movi_f --out data/shards/movi_f/index.json
   python -m shards verify data/shards/movi_f/index.json
 
-Exit code: 0 done, 1 verify found a difference, 2 a mistake in the command or its input."""
+Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,6 +41,10 @@ def make_parser() -> argparse.ArgumentParser:
     view = commands.add_parser("view", help="draw a contact sheet of a clip with its tracks")
     for command in (listing, verify, view):
         command.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set")
+    difference = commands.add_parser("diff", help="clips that two indexes do not share; exit 1 where there are some")
+    difference.add_argument("old", type=Path, metavar="OLD_INDEX")
+    difference.add_argument("new", type=Path, metavar="NEW_INDEX")
+    difference.add_argument("--json", action="store_true", help="print one JSON object")
     view.add_argument("key", nargs="?", help="clip, as `ls` names it (default: the first)")
     view.add_argument("--out", type=Path, required=True, help="PNG to write")
     return parser
@@ -119,7 +125,14 @@ def view(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"pack": pack, "index": index, "ls": ls, "verify": verify, "view": view}
+def diff(options: argparse.Namespace) -> int:
+    """Compare two indexes."""
+    difference = compare_indexes(options.old, options.new)
+    print(json.dumps(difference.as_json()) if options.json else "\n".join(format_difference(difference)))
+    return 1 if difference else 0
+
+
+COMMANDS = {"pack": pack, "index": index, "ls": ls, "verify": verify, "view": view, "diff": diff}
 
 
 def main(arguments: list[str]) -> int:
