@@ -13,7 +13,7 @@ from shards.pack import pack_clips
 from shards.sources import SOURCES
 from shards.store import ClipStore
 from shards.verify import find_problems
-from shards.view import draw_contact_sheet
+from shards.view import draw_view
 
 EXAMPLES = """\
 examples:
@@ -21,6 +21,7 @@ examples:
   python -m shards pack --source tapvid data/downloads/tapvid_davis.pkl --out data/shards/tapvid_davis/shard-000000
   python -m shards index data/shards/movi_f/shard-*.json --dataset movi_f --out data/shards/movi_f/index.json
   python -m shards verify data/shards/movi_f/index.json
+  python -m shards view data/shards/movi_f/index.json --out clips.html
 
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
 
@@ -38,15 +39,20 @@ def make_parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
     verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
     verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
-    view = commands.add_parser("view", help="draw a contact sheet of a clip with its tracks")
+    view = commands.add_parser("view", help="draw clips with their tracks: contact sheet, film or page")
     for command in (listing, verify, view):
         command.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set")
     difference = commands.add_parser("diff", help="clips that two indexes do not share; exit 1 where there are some")
     difference.add_argument("old", type=Path, metavar="OLD_INDEX")
     difference.add_argument("new", type=Path, metavar="NEW_INDEX")
     difference.add_argument("--json", action="store_true", help="print one JSON object")
-    view.add_argument("key", nargs="?", help="clip, as `ls` names it (default: the first)")
-    view.add_argument("--out", type=Path, required=True, help="PNG to write")
+    view.add_argument(
+        "keys", nargs="*", metavar="KEY", help="clip, as `ls` names it (default: the first, or first six)"
+    )
+    view.add_argument(
+        "--points", type=int, default=40, metavar="N", help="tracks to draw, an even choice (default: 40)"
+    )
+    view.add_argument("--out", type=Path, required=True, help="*.png contact sheet, *.mp4 or *.webp film, *.html page")
     return parser
 
 
@@ -93,7 +99,7 @@ def ls(options: argparse.Namespace) -> int:
     print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7} {'codec':6}  shard")
     for row in map(store.row, range(len(store))):
         size = f"{row['width']}x{row['height']}"
-        share = f"{100 * row['visible_share']:.0f} %" if "visible_share" in row else "?"
+        share = f"{100 * row['visible_share']:.0f} %"
         columns = f"{row['num_frames']:6} {size:>9} {row['num_tracks']:6} {share:>7} {row['codec']:6}"
         print(f"{row['key']:{width}} {columns}  {row['shard']}")
     total = store.summary
@@ -116,11 +122,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def view(options: argparse.Namespace) -> int:
     """Draw frames and tracks of clips."""
-    store = ClipStore(options.index)
-    key = options.key or store.keys[0]
-    if key not in store.keys:
-        raise ValueError(f"{options.index}: no clip {key!r}; see `python -m shards ls {options.index}`")
-    draw_contact_sheet(store[store.keys.index(key)], options.out)
+    draw_view(ClipStore(options.index), options.keys, options.out, num_points=options.points)
     print(options.out)
     return 0
 

@@ -17,7 +17,7 @@ from shards.members import ANNOTATIONS, OPTIONAL, member_names
 SHARD_FORMAT = "frameline-shard/2"
 INDEX_FORMAT = "frameline-index/2"
 SHARD_FIELDS = {"name", "codec", "optional", "tar", "bytes", "sha256", "depth", "depth_bytes", "depth_sha256", "clips"}
-CLIP_FIELDS = {"key", "num_frames", "height", "width", "num_tracks", "members"}
+CLIP_FIELDS = {"key", "num_frames", "height", "width", "num_tracks", "visible_share", "members"}
 DEPTH_FIELDS = {"depth_range_m", "depth_crc32"}
 TOTALS = {"dataset", "num_clips", "num_frames", "bytes", "depth_bytes", "recipe", "assets", "shards"}
 

@@ -76,13 +76,25 @@ def decode_clip(
         arrays["query_frame"] = place[arrays["query_frame"]]
     return Clip(
         key=key,
-        video=stack_frames([decode_rgb(member(frame_name(t, codec))) for t in chosen]),
+        video=_decode_video(member, [frame_name(t, codec) for t in chosen]),
         tracks=decode_array(member("tracks.npy"))[chosen],
         visible=decode_array(member("visible.npy"))[chosen],
         depth_m=depth_m,
         metadata=json.loads(member("metadata.json")),
         **arrays,
     )
+
+
+def _decode_video(member: Callable[[str], bytes], names: list[str]) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8, each put in its place as it comes: a list of them would be in memory twice."""
+    first = decode_rgb(member(names[0]))
+    video = np.empty((len(names), *first.shape), np.uint8)
+    for number, name in enumerate(names):
+        image = decode_rgb(member(name)) if number else first
+        if image.shape != first.shape:
+            raise ValueError(f"{name} has shape {image.shape}, {names[0]} has {first.shape}")
+        video[number] = image
+    return video
 
 
 def stack_frames(images: Sequence[np.ndarray]) -> np.ndarray:
