@@ -16,8 +16,8 @@ PNG_SETTINGS = [
     cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
     cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
 ]  # fmt: skip
-"""One filter for all rows, and no search for repeats, of which rendered noise has none. benchmarks/codecs.py holds that
-against Pillow's choice: half the time to read, a tenth to write, 0.95 to 1.05 of the size; 1.2 for video out of JPEG."""
+"""One filter for all rows, and no search for repeats, of which rendered noise has none. Held against Pillow's choice
+(benchmarks/codecs.py): half the time to read, a tenth to pack, 0.95 to 1.05 of the size (1.2 for video out of JPEG)."""
 PNG_LEVEL = 6
 """zlib level of grey images."""
 WEBP_METHOD = 2
@@ -69,14 +69,12 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 CODECS = {
-    "png": Codec(
-        suffix="png", encode=encode_png, is_lossless=True, about="lossless, fastest of these, read by everything"
-    ),
+    "png": Codec(suffix="png", encode=encode_png, is_lossless=True, about="lossless, for everyone"),
     "webp": Codec(
         suffix="webp",
         encode=encode_webp,
         is_lossless=True,
-        about="lossless, a seventh smaller, ten times as long to pack",
+        about="lossless, smaller, slow to pack",
     ),
     "jpeg95": Codec(suffix="jpg", encode=encode_jpeg, is_lossless=False, about="lossy: quality 95, chroma 4:4:4"),
 }
