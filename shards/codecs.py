@@ -97,7 +97,10 @@ def decode_rgb(content: bytes) -> np.ndarray:
     """
     if _is_plain_png(content) or _is_plain_jpeg(content) or _is_plain_webp(content):
         # Pillow does not turn pictures by their EXIF either.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error:  # a side above its limit
+            image = None
         if image is not None:
             return image
     return _decode_with_pillow(content, lambda image: image if image.mode == "RGB" else image.convert("RGB"))

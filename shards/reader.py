@@ -68,7 +68,7 @@ def stream(index: str | Path) -> Iterator[Clip]:
             yield from _stream_shard(tar, shard)
         except FileNotFoundError:
             raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
-        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        except (OSError, EOFError, ValueError, IndexError, tarfile.TarError) as error:
             reason = error.args[0] if error.args else type(error).__name__
             raise ValueError(f"{tar}: {reason}; delete the tar and run `snakemake {tar}`") from None
 

@@ -103,7 +103,7 @@ class ClipStore:
             raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
         try:
             yield lambda name: _read_member(descriptor, row, name)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # an array may be shorter than its clip
             raise ValueError(
                 f"{tar}: {error}; see `python -m shards verify {self.path}`, "
                 f"then delete the tar and run `snakemake {tar}`"

@@ -118,6 +118,13 @@ def test_a_flipped_byte_gives_no_error_but_ours(kind):
         np.testing.assert_array_equal(image, pillow_sees(bytes(damaged)))
 
 
+def test_a_very_wide_image_is_read_too():
+    """OpenCV stops at 2^20 pixels a side."""
+    image = np.zeros((1, 2**20 + 1, 3), np.uint8)
+    image[0, -1] = 9
+    np.testing.assert_array_equal(decode_rgb(saved(Image.fromarray(image), "png")), image)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8L", b"GIF89a"])
 def test_what_is_no_image_is_refused(content):
     with pytest.raises(ValueError, match="cannot be decoded"):

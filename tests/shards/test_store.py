@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import multiprocessing
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from shards import read as read_all
 from shards.__main__ import main
 from shards.depth import metres, quantise
 from shards.files import sha256_of
+from shards.members import _encode_array, encode_clip
 from tests.conftest import make_clip, with_points
 
 REPOSITORY = Path(__file__).parents[2]
@@ -309,6 +312,48 @@ def test_ls_and_view(dataset, tmp_path, capsys):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     assert main(["view", str(index), "nobody", "--out", str(tmp_path / "sheet.png")]) == 2
     assert "no clip 'nobody'" in capsys.readouterr().err
+
+
+def test_pack_and_index_as_commands(tmp_path, capsys):
+    """A shard of a codec is packed, indexed, listed and compared from the command line."""
+    video = {
+        "video": make_clip("a").video,
+        "points": np.full((3, 6, 2), 0.5, np.float32),
+        "occluded": np.zeros((3, 6), bool),
+    }
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"camel": video}))
+    for codec in ("png", "webp"):
+        prefix = tmp_path / codec / "s"
+        pack = ["pack", "--source", "tapvid", str(tmp_path / "x.pkl"), "--codec", codec, "--out", str(prefix)]
+        assert main(pack) == 0
+        assert main(["index", f"{prefix}.json", "--dataset", "x", "--out", f"{tmp_path / codec}/index.json"]) == 0
+    capsys.readouterr()
+    assert main(["ls", f"{tmp_path}/webp/index.json"]) == 0
+    assert re.search(r"camel +6 +32x32 +3 +100 % webp +s\n6 frames, 0\.\d MB of tars", capsys.readouterr().out)
+    assert main(["diff", f"{tmp_path}/png/index.json", f"{tmp_path}/webp/index.json"]) == 1
+    assert "! camel: frames (png -> webp)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("query_frame.npy", np.full(12, 60, np.int32)),
+        ("tracks.npy", np.zeros((2, 12, 2), np.float32)),
+        ("world.npy", np.zeros((2, 12, 3), np.float32)),
+        ("object_id.npy", np.zeros((2, 3), np.int32)),
+    ],
+)
+def test_arrays_of_another_writer_that_do_not_fit_are_named(tmp_path, monkeypatch, name, array):
+    def encode(clip, codec):
+        return encode_clip(clip, codec) | {name: _encode_array(array)}
+
+    monkeypatch.setattr("shards.pack.encode_clip", encode)
+    pack_clips([with_points(make_clip("a"))], tmp_path / "s")
+    write_index([tmp_path / "s.json"], "x", tmp_path / "index.json")
+    with pytest.raises(ValueError, match=r"s\.tar: .*see `python -m shards verify"):
+        ClipStore(tmp_path / "index.json").read(0, with_world=True)
+    with pytest.raises(ValueError, match=r"s\.tar: .*; delete the tar"):
+        list(stream(tmp_path / "index.json"))
 
 
 def test_annotations_come_without_frames(dataset):
