@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,22 @@ def test_the_index_sums_up_seeds_assets_and_recipe(tmp_path):
     assert store.summary["depth_bytes"] == sum(path.stat().st_size for path in depth_files)
     text = (tmp_path / "index.json").read_text()
     assert text == json.dumps(content, separators=(",", ":"))
+
+
+def test_a_large_index_is_held_in_little_memory(dataset):
+    """Parsed as plain lists its rows would take 9 kB each."""
+    index = dataset(num_clips=1, num_frames=24, size=96)
+    content = json.loads(index.read_text())
+    row, num_clips = content["shards"][0]["clips"][0], 500
+    content["shards"][0]["clips"] = [row | {"key": f"c{number}"} for number in range(num_clips)]
+    index.write_text(json.dumps(content | {"num_clips": num_clips, "num_frames": 24 * num_clips}))
+    tracemalloc.start()
+    store = ClipStore(index)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(store) == num_clips
+    assert held / num_clips < 2500
+    assert peak - held < index.stat().st_size * 2 + 2**20
 
 
 def test_recipes_that_differ_are_listed_once(tmp_path):
