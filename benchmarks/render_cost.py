@@ -14,7 +14,6 @@ parts:
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -186,7 +185,9 @@ def part_processes(bench: Bench) -> None:
         words = size(resolution, samples)
         one_after_other = [bench.run(words, threads=2, affinity=0, copy=f"-{i}") for i in range(2)]
         with ThreadPoolExecutor(2) as pool:
-            side_by_side = list(pool.map(lambda i: bench.run(words, threads=1, affinity=0, copy=f"-{i}"), range(2)))
+            side_by_side = list(
+                pool.map(lambda i, words=words: bench.run(words, threads=1, affinity=0, copy=f"-{i}"), range(2))
+            )
         cpu = [
             sum(s[k] for s in runs for k in s if k not in ("wall", "frames", "name"))
             for runs in (one_after_other, side_by_side)
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="of the comparison with Kubric's settings")
     options = parser.parse_args()
     options.out, options.assets = options.out.absolute(), options.assets.absolute()
-    options.renderer = Path(os.path.abspath(options.renderer))
+    options.renderer = options.renderer.absolute()  # a link to an interpreter must stay one
     for part in options.part:
         print(f"## {part}: {PARTS[part].__doc__}\n")
         PARTS[part](Bench(options))

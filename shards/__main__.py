@@ -1,12 +1,15 @@
-"""Command line of the shards: pack, index, convert, ls, verify, view."""
+"""Command line of the shards: pack, index, convert, ls, verify, view, diff."""
 
 import argparse
 import itertools
+import json
 import sys
 from pathlib import Path
 
+from shards.codecs import CODECS
 from shards.convert import EXAMPLES as CONVERT_EXAMPLES
 from shards.convert import WRITERS, convert_clips
+from shards.diff import compare_indexes, format_difference
 from shards.index import write_index
 from shards.layouts.choice import Choice
 from shards.layouts.packed import CLIPS_PER_SHARD
@@ -14,7 +17,7 @@ from shards.pack import pack_clips
 from shards.sources import SOURCES
 from shards.store import ClipStore
 from shards.verify import find_problems
-from shards.view import draw_contact_sheet
+from shards.view import draw_view
 
 EXAMPLES = """\
 examples:
@@ -22,8 +25,9 @@ examples:
   python -m shards pack --source tapvid data/downloads/tapvid_davis.pkl --out data/shards/tapvid_davis/shard-000000
   python -m shards index data/shards/movi_f/shard-*.json --dataset movi_f --out data/shards/movi_f/index.json
   python -m shards verify data/shards/movi_f/index.json
+  python -m shards view data/shards/movi_f/index.json --out clips.html
 
-Exit code: 0 done, 1 verify found a difference, 2 a mistake in the command or its input."""
+Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,16 +44,26 @@ def make_parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
     verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
     verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
-    view = commands.add_parser("view", help="draw a contact sheet of a clip with its tracks")
+    view = commands.add_parser("view", help="draw clips with their tracks: contact sheet, film or page")
     for command in (listing, verify, view):
         command.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set")
-    view.add_argument("key", nargs="?", help="clip, as `ls` names it (default: the first)")
-    view.add_argument("--out", type=Path, required=True, help="PNG to write")
+    difference = commands.add_parser("diff", help="clips that two indexes do not share; exit 1 where there are some")
+    difference.add_argument("old", type=Path, metavar="OLD_INDEX")
+    difference.add_argument("new", type=Path, metavar="NEW_INDEX")
+    difference.add_argument("--json", action="store_true", help="print one JSON object")
+    view.add_argument(
+        "keys", nargs="*", metavar="KEY", help="clip, as `ls` names it (default: the first, or first six)"
+    )
+    view.add_argument(
+        "--points", type=int, default=40, metavar="N", help="tracks to draw, an even choice (default: 40)"
+    )
+    view.add_argument("--out", type=Path, required=True, help="*.png contact sheet, *.mp4 or *.webp film, *.html page")
     return parser
 
 
 def _add_writers(commands: argparse._SubParsersAction) -> None:
     layouts = "\n".join(f"  {name}: {source.__doc__.splitlines()[0]}" for name, source in SOURCES.items())
+    codecs = "; ".join(f"{name} ({codec.about})" for name, codec in CODECS.items())
     pack = commands.add_parser(
         "pack",
         help="clips on disk -> PREFIX.tar, PREFIX.zarr, PREFIX.json",
@@ -60,6 +74,7 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     )
     pack.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder that the source reads")
     pack.add_argument("--source", choices=sorted(SOURCES), default="clip_folder", help="layout of the inputs")
+    pack.add_argument("--codec", choices=CODECS, default="png", help=f"frames: {codecs}; default png")
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
@@ -114,7 +129,7 @@ def convert(options: argparse.Namespace) -> int:
 def pack(options: argparse.Namespace) -> int:
     """Pack clips into one shard."""
     clips = itertools.chain.from_iterable(SOURCES[options.source](path) for path in options.inputs)
-    content = pack_clips(clips, options.out)
+    content = pack_clips(clips, options.out, options.codec)
     print(f"{options.out}.tar: {len(content['clips'])} clips, {content['bytes']} bytes, sha256 {content['sha256']}")
     return 0
 
@@ -130,13 +145,15 @@ def ls(options: argparse.Namespace) -> int:
     """List an index's clips."""
     store = ClipStore(options.index)
     width = max([4, *map(len, store.keys)])
-    print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7}  shard")
-    for shard in store.shards:
-        for clip in shard["clips"]:
-            size = f"{clip['width']}x{clip['height']}"
-            share = f"{100 * clip['visible_share']:.0f} %" if "visible_share" in clip else "?"
-            columns = f"{clip['num_frames']:6} {size:>9} {clip['num_tracks']:6} {share:>7}"
-            print(f"{clip['key']:{width}} {columns}  {shard['name']}")
+    print(f"{'clip':{width}} {'frames':>6} {'size':>9} {'tracks':>6} {'visible':>7} {'codec':6}  shard")
+    for row in map(store.row, range(len(store))):
+        size = f"{row['width']}x{row['height']}"
+        share = f"{100 * row['visible_share']:.0f} %"
+        columns = f"{row['num_frames']:6} {size:>9} {row['num_tracks']:6} {share:>7} {row['codec']:6}"
+        print(f"{row['key']:{width}} {columns}  {row['shard']}")
+    total = store.summary
+    size = f"{total['bytes'] / 1e6:.1f} MB of tars, {total['depth_bytes'] / 1e6:.1f} MB of depth"
+    print(f"{total['num_frames']} frames, {size}, {len(total['assets'])} assets")
     print(f"{len(store)} clips in {len(store.shards)} shards, index sha256 {store.sha256}")
     return 0
 
@@ -154,16 +171,19 @@ def verify(options: argparse.Namespace) -> int:
 
 def view(options: argparse.Namespace) -> int:
     """Draw frames and tracks of clips."""
-    store = ClipStore(options.index)
-    key = options.key or store.keys[0]
-    if key not in store.keys:
-        raise ValueError(f"{options.index}: no clip {key!r}; see `python -m shards ls {options.index}`")
-    draw_contact_sheet(store[store.keys.index(key)], options.out)
+    draw_view(ClipStore(options.index), options.keys, options.out, num_points=options.points)
     print(options.out)
     return 0
 
 
-COMMANDS = {"pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view}
+def diff(options: argparse.Namespace) -> int:
+    """Compare two indexes."""
+    difference = compare_indexes(options.old, options.new)
+    print(json.dumps(difference.as_json()) if options.json else "\n".join(format_difference(difference)))
+    return 1 if difference else 0
+
+
+COMMANDS = {"pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view, "diff": diff}
 
 
 def main(arguments: list[str]) -> int:

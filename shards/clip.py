@@ -29,6 +29,12 @@ class Clip:
     """(T, N) bool"""
     depth_m: np.ndarray | None = None
     """(T, H, W) float32 metres, distance to the camera's centre, positive"""
+    object_id: np.ndarray | None = None
+    """(N,) int32, the instance that each point is on: 0 is the background, k the instance k (from 1)"""
+    query_frame: np.ndarray | None = None
+    """(N,) int32, the frame in which each point was chosen; -1 where that frame is not in this clip"""
+    world_m: np.ndarray | None = None
+    """(T, N, 3) float32 metres, the points' positions in the world, finite"""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Whatever JSON can hold: seeds, camera, assets, licences."""
 
@@ -41,6 +47,7 @@ class Clip:
         self._check_tracks()
         if self.depth_m is not None:
             self._check_depth(self.depth_m)
+        self._check_points()
         self._check_metadata()
 
     def _check_tracks(self) -> None:
@@ -63,6 +70,27 @@ class Clip:
         # NaN fails the first comparison, infinity the second.
         if not (depth_m.min() > 0 and depth_m.max() < np.inf):
             self._refuse("depth_m", "holds values that are negative, zero, NaN or infinite")
+
+    def _check_points(self) -> None:
+        num_frames, num_points = self.visible.shape
+        for name, first, last in (("object_id", 0, 2**31 - 1), ("query_frame", -1, num_frames - 1)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            self._check_array(name, value, np.int32, 1)
+            if value.shape != (num_points,):
+                self._refuse(name, f"has shape {value.shape}, expected ({num_points},) to fit the tracks")
+            if num_points and not first <= value.min() <= value.max() <= last:
+                bad = int(np.flatnonzero((value < first) | (value > last))[0])
+                self._refuse(name, f"is {value[bad]} at point {bad}, expected {first}..{last}")
+        if self.world_m is not None:
+            self._check_array("world_m", self.world_m, np.float32, 3)
+            expected = (num_frames, num_points, 3)
+            if self.world_m.shape != expected:
+                self._refuse("world_m", f"has shape {self.world_m.shape}, expected {expected} to fit the tracks")
+            if not np.isfinite(self.world_m).all():
+                bad = [int(i) for i in np.argwhere(~np.isfinite(self.world_m))[0]]
+                self._refuse("world_m", f"is NaN or infinite at [frame, point, axis] = {bad}")
 
     def _check_metadata(self) -> None:
         if not isinstance(self.metadata, dict):

@@ -1,36 +1,53 @@
 """A clip as named byte strings (the members of a tar) and back."""
 
+import functools
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from shards.clip import Clip
+from shards.codecs import codec_named, decode_rgb
+from shards.codecs import decode_codes as decode_codes  # for readers of layouts, as are decode_rgb and encode_png
+from shards.codecs import encode_png as encode_png
 
-PNG_LEVEL = 6
-"""zlib level of frames: 9 takes far longer for a few percent (measured, lossless either way)."""
 ANNOTATIONS = ("tracks.npy", "visible.npy", "metadata.json")
+OPTIONAL = {"object_id": "object_id.npy", "query_frame": "query_frame.npy", "world_m": "world.npy"}
+"""Fields of a Clip that it may lack, and their members, in the order in which they are packed."""
 
 
-def frame_name(frame: int) -> str:
+def frame_name(frame: int, codec: str = "png") -> str:
     """Member name of a frame, after the key and a dot."""
-    return f"frame{frame:03d}.png"
+    return f"frame{frame:03d}.{codec_named(codec).suffix}"
 
 
-def member_names(num_frames: int) -> list[str]:
-    """Names of all members of a clip, in the order in which they are packed."""
-    return [*(frame_name(t) for t in range(num_frames)), *ANNOTATIONS]
+@functools.cache
+def member_names(num_frames: int, codec: str = "png", optional: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of all members of a clip in the order in which they are packed; `optional` are values of OPTIONAL."""
+    return (*(frame_name(t, codec) for t in range(num_frames)), *ANNOTATIONS, *optional)
 
 
-def encode_clip(clip: Clip) -> dict[str, bytes]:
-    """Members of a clip in fixed order: frames (PNG), tracks, visible, metadata. Equal clips give equal bytes."""
-    members = {frame_name(t): encode_png(frame) for t, frame in enumerate(clip.video)}
+def optional_members(clip: Clip) -> tuple[str, ...]:
+    """Names of the optional members that a clip has."""
+    return tuple(name for field, name in OPTIONAL.items() if getattr(clip, field) is not None)
+
+
+def encode_clip(clip: Clip, codec: str = "png") -> dict[str, bytes]:
+    """Members of a clip in fixed order: frames, tracks, visible, metadata, optional ones. Equal clips give equal bytes.
+
+    Raises ValueError for an unknown codec, and for frames that are too large for it.
+    """
+    encode = codec_named(codec).encode
+    members = {frame_name(t, codec): encode(frame) for t, frame in enumerate(clip.video)}
     members["tracks.npy"] = _encode_array(clip.tracks)
     members["visible.npy"] = _encode_array(clip.visible)
     members["metadata.json"] = json.dumps(clip.metadata, sort_keys=True, allow_nan=False).encode()
+    present = optional_members(clip)
+    for field, name in OPTIONAL.items():
+        if name in present:
+            members[name] = _encode_array(getattr(clip, field))
     return members
 
 
@@ -39,19 +56,45 @@ def decode_clip(
     num_frames: int,
     member: Callable[[str], bytes],
     *,
+    codec: str = "png",
+    optional: Iterable[str] = (),
     frames: Sequence[int] | None = None,
     depth_m: np.ndarray | None = None,
 ) -> Clip:
-    """The inverse of `encode_clip`; only the members of the chosen frames (default: all) are asked for."""
-    chosen = range(num_frames) if frames is None else frames
+    """The inverse of `encode_clip`; only the members of the chosen frames (default: all) are asked for.
+
+    Of the optional members those that `optional` names. A query frame becomes its place among the chosen frames, -1
+    where it is not one of them.
+    """
+    chosen = list(range(num_frames) if frames is None else frames)
+    arrays = {field: decode_array(member(name)) for field, name in OPTIONAL.items() if name in optional}
+    if "world_m" in arrays:
+        arrays["world_m"] = arrays["world_m"][chosen]
+    if "query_frame" in arrays:
+        place = np.full(num_frames + 1, -1, np.int32)  # the last one is for -1
+        place[chosen] = np.arange(len(chosen))
+        arrays["query_frame"] = place[arrays["query_frame"]]
     return Clip(
         key=key,
-        video=stack_frames([decode_rgb(member(frame_name(t))) for t in chosen]),
-        tracks=decode_array(member("tracks.npy"))[list(chosen)],
-        visible=decode_array(member("visible.npy"))[list(chosen)],
+        video=_decode_video(member, [frame_name(t, codec) for t in chosen]),
+        tracks=decode_array(member("tracks.npy"))[chosen],
+        visible=decode_array(member("visible.npy"))[chosen],
         depth_m=depth_m,
         metadata=json.loads(member("metadata.json")),
+        **arrays,
     )
+
+
+def _decode_video(member: Callable[[str], bytes], names: list[str]) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8, each put in its place as it comes: a list of them would be in memory twice."""
+    first = decode_rgb(member(names[0]))
+    video = np.empty((len(names), *first.shape), np.uint8)
+    for number, name in enumerate(names):
+        image = decode_rgb(member(name)) if number else first
+        if image.shape != first.shape:
+            raise ValueError(f"{name} has shape {image.shape}, {names[0]} has {first.shape}")
+        video[number] = image
+    return video
 
 
 def stack_frames(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -62,35 +105,6 @@ def stack_frames(images: Sequence[np.ndarray]) -> np.ndarray:
         if image.shape != images[0].shape:
             raise ValueError(f"frame {number} has shape {image.shape}, frame 0 has {images[0].shape}")
     return np.stack(images)
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """An image (H, W, 3) or (H, W), uint8 or uint16, as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
-
-
-def decode_rgb(content: bytes) -> np.ndarray:
-    """PNG or JPEG bytes as an image (H, W, 3) uint8; raises ValueError for anything that is not a whole image."""
-    return _decode_image(content, lambda image: image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def decode_codes(content: bytes) -> np.ndarray:
-    """The uint16 codes (H, W) of a 16-bit grey PNG, such as a depth map; raises ValueError for another image."""
-    codes = _decode_image(content, lambda image: image)
-    if codes.ndim != 2 or codes.dtype != np.uint16:
-        raise ValueError(f"is a {codes.ndim}-d image of {codes.dtype}, expected 16-bit grey")
-    return codes
-
-
-def _decode_image(content: bytes, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            return np.asarray(convert(image))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "neither PNG nor JPEG" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise ValueError(f"cannot be decoded ({reason})") from None
 
 
 def _encode_array(array: np.ndarray) -> bytes:

@@ -26,6 +26,7 @@ def read(
     start: int = 0,
     frames: slice | None = None,
     with_depth: bool = False,
+    with_world: bool = False,
 ) -> Iterator[Clip]:
     """Yield one worker's clips of one epoch; all ranks get equally many (the last clips that do not fill up are left).
 
@@ -38,7 +39,7 @@ def read(
     _check_supply(store, world_size, num_workers)
     order = permutation(len(store), seed, epoch) if shuffle else range(len(store))
     numbers = deal(order, start=start, rank=rank, world_size=world_size, worker=worker, num_workers=num_workers)
-    return (store.read(number, frames=frames, with_depth=with_depth) for number in numbers)
+    return (store.read(number, frames=frames, with_depth=with_depth, with_world=with_world) for number in numbers)
 
 
 def _check_supply(store: ClipStore, world_size: int, num_workers: int) -> None:
@@ -54,7 +55,7 @@ def _check_supply(store: ClipStore, world_size: int, num_workers: int) -> None:
 
 
 def stream(index: str | Path) -> Iterator[Clip]:
-    """Yield all clips without depth in the order of the tars through WebDataset.
+    """Yield all clips, with what their tars hold (so without depth), in the order of the tars through WebDataset.
 
     webdataset ends a damaged tar silently and hands on clips with missing members, so keys, members and their crc32 are
     held against the index: ValueError names the tar and what is wrong. (Its import brings torch where that is
@@ -67,7 +68,7 @@ def stream(index: str | Path) -> Iterator[Clip]:
             yield from _stream_shard(tar, shard)
         except FileNotFoundError:
             raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
-        except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        except (OSError, EOFError, ValueError, IndexError, tarfile.TarError) as error:
             reason = error.args[0] if error.args else type(error).__name__
             raise ValueError(f"{tar}: {reason}; delete the tar and run `snakemake {tar}`") from None
 
@@ -87,8 +88,9 @@ def _stream_shard(tar: Path, shard: dict[str, Any]) -> Iterator[Clip]:
             missing = sorted(row["members"].keys() ^ members.keys())
             raise ValueError(f"damaged: clip {key} has other members than the index says ({missing[0]})")
         for name, content in members.items():
-            if zlib.crc32(content) != row["members"][name]["crc32"]:
+            if zlib.crc32(content) != row["members"][name][2]:
                 raise ValueError(f"member {key}.{name} has flipped bytes")
-        yield decode_clip(key, row["num_frames"], members.__getitem__)
+        optional = shard["optional"]
+        yield decode_clip(key, row["num_frames"], members.__getitem__, codec=shard["codec"], optional=optional)
     if expected:
         raise ValueError(f"damaged: it ends early, clips {', '.join(expected)} did not come")

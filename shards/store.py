@@ -12,12 +12,15 @@ import numpy as np
 
 from shards.clip import Clip
 from shards.depth import read_depth
-from shards.index import read_index
-from shards.members import decode_array, decode_clip
+from shards.index import parse_index, read_existing
+from shards.members import OPTIONAL, decode_array, decode_clip
 
 
 class ClipStore:
     """The clips of one index.json: `len(store)`, `store.keys`, `store[i]`, `store.read(i, frames=..., with_depth=...)`.
+
+    `summary` is what the index says of the whole: num_clips, num_frames, bytes, depth_bytes, recipe, assets; `row(i)`
+    what it says of one clip.
 
     It holds no open file: a tar is opened for each clip that is read (20 microseconds), so a store may be handed to
     forked or spawned loader workers and threads. Raises ValueError that names tar, member and next command for bytes
@@ -26,10 +29,12 @@ class ClipStore:
 
     def __init__(self, index: str | Path):
         self.path = Path(index)
-        content = read_index(self.path)
+        content_bytes = read_existing(self.path)
+        content = parse_index(content_bytes, self.path)
         self.dataset: str = content["dataset"]
         self.shards: list[dict[str, Any]] = content["shards"]
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.summary: dict[str, Any] = {name: value for name, value in content.items() if name != "shards"}
+        self.sha256 = hashlib.sha256(content_bytes).hexdigest()
         self._rows = [(shard, clip) for shard in self.shards for clip in shard["clips"]]
         self.keys: list[str] = [clip["key"] for _, clip in self._rows]
 
@@ -39,10 +44,25 @@ class ClipStore:
     def __getitem__(self, number: int) -> Clip:
         return self.read(number)
 
-    def read(self, number: int, frames: slice | None = None, with_depth: bool = False) -> Clip:
-        """Read clip `number`; `frames` decodes only those, and cuts tracks, visibility and depth alike.
+    def row(self, number: int) -> dict[str, Any]:
+        """What the index says of clip `number`: frames, size, tracks, codec, shard; seed and assets where known."""
+        shard, row = self._rows[number]
+        return {"shard": shard["name"], "codec": shard["codec"]} | {k: v for k, v in row.items() if k != "members"}
 
-        Raises ValueError for a slice that is empty or runs backwards, for depth where none was packed, and for damage.
+    def number_of(self, key: str) -> int:
+        """The number of the clip of that key; raises ValueError that says how to list them."""
+        if key not in self.keys:
+            raise ValueError(f"{self.path}: no clip {key!r}; see `python -m shards ls {self.path}`")
+        return self.keys.index(key)
+
+    def read(
+        self, number: int, frames: slice | None = None, with_depth: bool = False, with_world: bool = False
+    ) -> Clip:
+        """Read clip `number`; `frames` decodes only those, and cuts tracks, visibility, depth and world_m alike.
+
+        `object_id` and `query_frame` come where they were packed (the latter as the place among the chosen frames, -1
+        where the frame is not one of them); `world_m` is large and comes with `with_world` only. Raises ValueError for
+        a slice that is empty or runs backwards, for depth or world positions where none were packed, and for damage.
         """
         shard, row = self._rows[number]
         key, num_frames = row["key"], row["num_frames"]
@@ -53,9 +73,16 @@ class ClipStore:
         if with_depth:
             if not shard["depth"]:
                 raise ValueError(f"{self.path}: clip {key} was packed without depth; read it with with_depth=False")
-            depth_m = read_depth(self.path.parent / shard["depth"], key, slice(chosen.start, chosen.stop, chosen.step))
+            where = slice(chosen.start, chosen.stop, chosen.step)
+            depth_m = read_depth(self.path.parent / shard["depth"], key, where, row["depth_range_m"])
+        world = OPTIONAL["world_m"]
+        if with_world and world not in shard["optional"]:
+            raise ValueError(f"{self.path}: clip {key} was packed without world_m; read it with with_world=False")
+        optional = [name for name in shard["optional"] if name != world or with_world]
         with self._members(shard, row) as member:
-            clip = decode_clip(key, num_frames, member, frames=chosen, depth_m=depth_m)
+            clip = decode_clip(
+                key, num_frames, member, codec=shard["codec"], optional=optional, frames=chosen, depth_m=depth_m
+            )
         _check_size(clip, row, self.path)
         return clip
 
@@ -76,7 +103,7 @@ class ClipStore:
             raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
         try:
             yield lambda name: _read_member(descriptor, row, name)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # an array may be shorter than its clip
             raise ValueError(
                 f"{tar}: {error}; see `python -m shards verify {self.path}`, "
                 f"then delete the tar and run `snakemake {tar}`"
@@ -86,11 +113,11 @@ class ClipStore:
 
 
 def _read_member(descriptor: int, row: dict[str, Any], name: str) -> bytes:
-    place = row["members"][name]
-    content = os.pread(descriptor, place["size"], place["offset"])
-    if len(content) != place["size"]:
+    offset, size, crc32 = row["members"][name]
+    content = os.pread(descriptor, size, offset)
+    if len(content) != size:
         raise ValueError(f"member {row['key']}.{name} is cut short")
-    if zlib.crc32(content) != place["crc32"]:
+    if zlib.crc32(content) != crc32:
         raise ValueError(f"member {row['key']}.{name} has flipped bytes")
     return content
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from shards.files import sha256_of
 from shards.index import SHARD_FORMAT, read_json
+from shards.members import OPTIONAL
 from shards.store import ClipStore
 
 
@@ -23,10 +24,11 @@ def find_problems(index: Path, *, deep: bool = False) -> Iterator[str]:
             yield from _check_depth(index.parent / shard["depth"], shard)
         yield from _check_entry(index, shard)
     if deep:
-        has_depth = [bool(shard["depth"]) for shard in store.shards for _ in shard["clips"]]
-        for number in range(len(store)):
+        world = OPTIONAL["world_m"]
+        has = [(bool(shard["depth"]), world in shard["optional"]) for shard in store.shards for _ in shard["clips"]]
+        for number, (has_depth, has_world) in enumerate(has):
             try:
-                store.read(number, with_depth=has_depth[number])
+                store.read(number, with_depth=has_depth, with_world=has_world)
             except (ValueError, OSError) as error:
                 yield str(error)
 
@@ -73,9 +75,9 @@ def _find_damage(tar: Path, shard: dict[str, Any]) -> str | None:
     except (tarfile.TarError, OSError, EOFError) as error:
         return f"not a tar: {error}"
     wanted = {
-        f"{clip['key']}.{name}": (place["offset"], place["size"])
+        f"{clip['key']}.{name}": (offset, size)
         for clip in shard["clips"]
-        for name, place in clip["members"].items()
+        for name, (offset, size, _) in clip["members"].items()
     }
     for name, place in wanted.items():
         if name not in found:

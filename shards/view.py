@@ -1,45 +1,66 @@
-"""A contact sheet of a clip with its tracks drawn."""
+"""Look at packed clips: a contact sheet, a film or a page, by the ending of the file's name."""
 
-import colorsys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from shards.clip import Clip
-from shards.files import appearing
+from shards.files import appearing, write_bytes, write_text
+from shards.film import draw_frames, encode_webp, frame_rate, spread, write_mp4
+from shards.page import make_page
+from shards.store import ClipStore
 
 COLUMNS = 3
-RADIUS = 3
+SHEET_SIDE, FILM_SIDE = 320, 512
+PAGE_CLIPS = 6
 
 
-def draw_contact_sheet(clip: Clip, out: Path, *, num_frames: int = 6, num_points: int = 40, side: int = 320) -> None:
+def draw_view(store: ClipStore, keys: Sequence[str], out: Path, *, num_points: int = 40) -> None:
+    """Write a view of the clips of `keys` (default: the first, or the first six on a page) to `out`.
+
+    Raises ValueError for a name that ends in none of VIEWS, for more than one clip in a picture or film, and for a key
+    that is not in the index.
+    """
+    kind = out.suffix.lower()
+    if kind not in VIEWS:
+        raise ValueError(f"{out}: name it {', '.join(f'*{ending}' for ending in VIEWS)}, to say what to draw")
+    numbers = [store.number_of(key) for key in keys] or list(range(len(store)))[: PAGE_CLIPS if kind == ".html" else 1]
+    if kind == ".html":
+        write_text(out, make_page(store, numbers, num_points=num_points))
+        return
+    if len(numbers) > 1:
+        raise ValueError(f"{out}: shows one clip, {len(numbers)} are named; name one, or write a page (--out X.html)")
+    VIEWS[kind](store.read(numbers[0]), out, num_points)
+
+
+def draw_contact_sheet(clip: Clip, out: Path, num_points: int = 40, *, num_frames: int = 6) -> None:
     """Write a PNG of evenly spaced frames in rows of three; a filled dot is visible, a ring is hidden."""
-    chosen = _spread(len(clip.video), num_frames)
-    points = _spread(clip.tracks.shape[1], num_points)
-    height, width = clip.video.shape[1:3]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    num_rows = -(-len(chosen) // COLUMNS)
-    sheet = Image.new("RGB", (min(COLUMNS, len(chosen)) * size[0], num_rows * size[1]))
-    for place, t in enumerate(chosen):
-        frame = Image.fromarray(clip.video[t]).resize(size, Image.Resampling.BICUBIC)
-        _draw_points(frame, clip.tracks[t, points] * scale, clip.visible[t, points])
-        sheet.paste(frame, (place % COLUMNS * size[0], place // COLUMNS * size[1]))
+    chosen = spread(len(clip.video), num_frames)
+    drawn = list(draw_frames(clip, side=SHEET_SIDE, num_points=num_points, frames=chosen))
+    height, width = drawn[0].shape[:2]
+    num_columns = min(COLUMNS, len(drawn))
+    sheet = np.zeros((-(-len(drawn) // num_columns) * height, num_columns * width, 3), np.uint8)
+    for place, frame in enumerate(drawn):
+        y, x = place // num_columns * height, place % num_columns * width
+        sheet[y : y + height, x : x + width] = frame
     with appearing(out) as temporary:
-        sheet.save(temporary, "png")
+        Image.fromarray(sheet).save(temporary, "png")
 
 
-def _draw_points(frame: Image.Image, positions: np.ndarray, visible: np.ndarray) -> None:
-    """Draw points (N, 2) in raster pixels; one hue a point."""
-    draw = ImageDraw.Draw(frame)
-    for number, (x, y) in enumerate(positions):
-        colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(number / len(positions), 1, 1))
-        # PIL counts from the centre of the top-left pixel.
-        box = (x - 0.5 - RADIUS, y - 0.5 - RADIUS, x - 0.5 + RADIUS, y - 0.5 + RADIUS)
-        draw.ellipse(box, fill=colour if visible[number] else None, outline=colour)
+def _draw_mp4(clip: Clip, out: Path, num_points: int) -> None:
+    write_mp4(draw_frames(clip, side=FILM_SIDE, num_points=num_points), frame_rate(clip), out)
 
 
-def _spread(count: int, at_most: int) -> np.ndarray:
-    """Up to `at_most` evenly spaced numbers of 0..count-1."""
-    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(int))
+def _draw_webp(clip: Clip, out: Path, num_points: int) -> None:
+    frames = draw_frames(clip, side=FILM_SIDE, num_points=num_points)
+    write_bytes(out, encode_webp(frames, frame_rate(clip)))
+
+
+VIEWS: dict[str, Callable[[Clip, Path, int], None] | None] = {
+    ".png": draw_contact_sheet,
+    ".mp4": _draw_mp4,
+    ".webp": _draw_webp,
+    ".html": None,  # takes several clips
+}

@@ -1,5 +1,6 @@
 """What tests share: small annotated clips whose truth is known, and a packed data set of them."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -27,15 +28,32 @@ def make_clip(key: str = "clip-0", *, num_frames: int = 6, size: int = 32, num_p
     return Clip(key=key, video=video, tracks=tracks, visible=visible, depth_m=depth_m, metadata={"step": step.tolist()})
 
 
+def with_points(clip: Clip) -> Clip:
+    """The clip with every optional field of its points."""
+    num_frames, num_points = clip.visible.shape
+    world_m = np.random.default_rng(0).normal(0, 5, (num_frames, num_points, 3)).astype(np.float32)
+    query_frame = (np.arange(num_points) % num_frames).astype(np.int32)
+    object_id = (np.arange(num_points) % 4).astype(np.int32)
+    return dataclasses.replace(clip, object_id=object_id, query_frame=query_frame, world_m=world_m)
+
+
 def make_dataset(
-    root: Path, name: str = "toy", *, num_clips: int = 6, clips_per_shard: int = 4, **clip_settings
+    root: Path,
+    name: str = "toy",
+    *,
+    num_clips: int = 6,
+    clips_per_shard: int = 4,
+    codec: str = "png",
+    points: bool = False,
+    **clip_settings,
 ) -> Path:
-    """Pack `num_clips` clips into root/name and return the index."""
+    """Pack `num_clips` clips, with all optional fields if `points`, into root/name and return the index."""
     clips = [make_clip(f"{name}-{i:03d}", **clip_settings) for i in range(num_clips)]
+    clips = [with_points(clip) for clip in clips] if points else clips
     entries = []
     for number, first in enumerate(range(0, num_clips, clips_per_shard)):
         prefix = root / name / f"shard-{number:06d}"
-        pack_clips(clips[first : first + clips_per_shard], prefix)
+        pack_clips(clips[first : first + clips_per_shard], prefix, codec)
         entries.append(prefix.with_name(f"{prefix.name}.json"))
     write_index(entries, name, root / name / "index.json")
     return root / name / "index.json"

@@ -49,8 +49,7 @@ def _read_clip_folder(folder: Path, tracks: Path, row: dict[str, Any]) -> Clip:
     return Clip(
         key=row["key"],
         video=stack_frames([decode_rgb(contents[name]) for name in in_order(contents, "frames/")]),
-        tracks=arrays["tracks"],
-        visible=arrays["visible"],
+        **{name: arrays[name] for name in ("tracks", "visible", "object_id", "query_frame", "world_m")},
         depth_m=metres(stack_frames(codes), *metadata["depth_range"]) if codes else None,
         metadata=metadata,
     )

@@ -1,12 +1,15 @@
 """Every kind of damage to packed files is an error that names the file, and never a shorter data set."""
 
 import json
+import re
+import shutil
 import tarfile
 
 import pytest
 
 from shards import ClipStore, pack_clips, stream, write_index
 from shards.__main__ import main
+from shards.codecs import CODECS
 from tests.conftest import make_clip
 
 
@@ -68,18 +71,20 @@ def test_damage_to_a_tar_is_named_by_every_reader(dataset, damage, capsys):
         [store[number] for number in range(4)]
 
 
-def test_flipped_bytes_anywhere_are_found(dataset):
-    """Each member has its checksum, annotations too, which no decoder would refuse."""
-    index = dataset(num_clips=1, num_frames=2, size=16)
+@pytest.mark.parametrize("codec", CODECS)
+def test_flipped_bytes_anywhere_are_found(dataset, codec):
+    """Each member has its checksum: annotations and JPEG too, which no decoder would refuse."""
+    index = dataset(num_clips=1, num_frames=2, size=16, codec=codec, points=True)
     tar = index.with_name("shard-000000.tar")
     whole, members = tar.read_bytes(), json.loads(index.read_text())["shards"][0]["clips"][0]["members"]
+    assert len(members) == 2 + 3 + 3
     for name, place in members.items():
-        for at in {place["offset"], place["offset"] + place["size"] // 2, place["offset"] + place["size"] - 1}:
+        for at in {place[0], place[0] + place[1] // 2, place[0] + place[1] - 1}:
             damaged = bytearray(whole)
             damaged[at] ^= 1
             tar.write_bytes(damaged)
             with pytest.raises(ValueError, match=rf"member toy-000\.{name} has flipped bytes"):
-                ClipStore(index)[0]
+                ClipStore(index).read(0, with_world=True)
             with pytest.raises(ValueError, match=rf"member toy-000\.{name} has flipped bytes"):
                 list(stream(index))
 
@@ -134,15 +139,80 @@ def test_missing_depth_is_not_zero_depth(dataset):
         ClipStore(index).read(0, with_depth=True)
 
 
+def test_flipped_attributes_of_depth_are_named(dataset):
+    """The numbers that make metres of codes have no checksum of zarr's."""
+    index = dataset()
+    attributes = index.with_name("shard-000000.zarr") / "toy-000" / "zarr.json"
+    content = json.loads(attributes.read_text())
+    content["attributes"]["depth_max_m"] += 1
+    attributes.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"depth of clip toy-000 cannot be read \(its range is .* the index says"):
+        ClipStore(index).read(0, with_depth=True)
+
+
+def test_a_missing_depth_store_is_named(dataset, capsys):
+    index = dataset()
+    shutil.rmtree(index.with_name("shard-000001.zarr"))
+    with pytest.raises(
+        ValueError, match=r"shard-000001\.zarr: depth of clip toy-005 cannot be read .the store is missing"
+    ):
+        ClipStore(index).read(5, with_depth=True)
+    entries = [str(index.with_name(f"shard-00000{number}.json")) for number in range(2)]
+    assert main(["index", *entries, "--dataset", "toy", "--out", str(index)]) == 2
+    assert capsys.readouterr().err.endswith("shard-000001.zarr: is missing; pack it again (python -m shards pack)\n")
+
+
+def test_a_tar_without_its_json_is_named(dataset, capsys):
+    index = dataset()
+    entry = index.with_name("shard-000001.json")
+    entry.unlink()
+    assert main(["index", str(entry), "--dataset", "toy", "--out", str(index)]) == 2
+    errors = capsys.readouterr().err
+    assert (
+        errors.count("\n") == 1
+        and "shard-000001.json: not there, though shard-000001.tar is: packing did not" in errors
+    )
+
+
+@pytest.mark.parametrize("name", ["index", "shard"])
+def test_files_of_the_last_version_are_refused_in_one_line(dataset, name, capsys):
+    index = dataset()
+    path = index if name == "index" else index.with_name("shard-000000.json")
+    path.write_text(path.read_text().replace(f"frameline-{name}/2", f"frameline-{name}/1"))
+    arguments = ["ls", str(index)] if name == "index" else ["index", str(path), "--dataset", "x", "--out", str(index)]
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "pack again (python -m shards pack, then index)" in errors
+
+
+def members_of(content):
+    return content["shards"][0]["clips"][1]["members"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda content: content["shards"][0]["clips"].pop(), "says 6 clips and lists 5"),
-        (lambda content: content["shards"][0]["clips"][1]["members"].pop("frame003.png"), "members of clip toy-001"),
-        (lambda content: content["shards"][0]["clips"][1]["members"].pop("tracks.npy"), "members of clip toy-001"),
+        (lambda content: members_of(content).pop("frame003.png"), "members of clip toy-001"),
+        (lambda content: members_of(content).pop("tracks.npy"), "members of clip toy-001"),
         (lambda content: content["shards"][1]["clips"][0].update(key="toy-000"), "clip toy-000 is in shard-000000 and"),
         (lambda content: content["shards"][1].pop("sha256"), "lacks fields of a shard"),
         (lambda content: content["shards"][1]["clips"][0].pop("num_frames"), "a clip of shard-000001 lacks fields"),
+        (lambda content: members_of(content).update(extra=[0, 0, 0]), "members of clip toy-001"),
+        (lambda content: members_of(content).update({"tracks.npy": [0, 1]}), "members of clip"),
+        (lambda content: members_of(content).update({"tracks.npy": 7}), "members of clip"),
+        (lambda content: members_of(content).update({"tracks.npy": [-1, 0, 0]}), "members of"),
+        (lambda content: members_of(content).update({"tracks.npy": [0.5, 0, 0]}), "members of"),
+        (lambda content: members_of(content).update({"tracks.npy": [2**70, 0, 0]}), "members of"),
+        (lambda content: content["shards"][0]["clips"][1].update(num_frames=10**9), "members of clip toy-001"),
+        (lambda content: content["shards"][0]["clips"][1].pop("depth_crc32"), "a clip of shard-000000 lacks fields"),
+        (lambda content: content["shards"][0].update(codec="webp"), "members of clip toy-000"),
+        (lambda content: content["shards"][0].update(codec=["png"]), "codec ['png'], known are png, webp, jpeg95"),
+        (lambda content: content["shards"][0].update(optional=["world.npy"]), "members of clip toy-000"),
+        (lambda content: content["shards"][0].update(optional=["colour.npy"]), "optional members ['colour.npy']"),
+        (lambda content: content["shards"][0].update(optional=3), "shard-000000 lacks a list"),
+        (lambda content: content.update(num_frames=3), "says 3 frames and lists 36"),
+        (lambda content: content.pop("assets"), "not an index"),
         (lambda content: content.pop("shards"), "not an index"),
         (lambda content: content.update(format="frameline-index/9"), "format 'frameline-index/9', expected"),
     ],
@@ -153,7 +223,7 @@ def test_a_changed_index_is_refused(dataset, change, message):
     change(content)
     index.write_text(json.dumps(content))
     for reader in (ClipStore, lambda path: list(stream(path))):
-        with pytest.raises(ValueError, match=rf"index\.json: .*{message}"):
+        with pytest.raises(ValueError, match=rf"index\.json: .*{re.escape(message)}"):
             reader(index)
 
 
@@ -180,7 +250,7 @@ def test_an_index_older_than_its_shards_is_named(dataset, capsys):
 def test_members_elsewhere_are_named_though_the_sha256_is_right(dataset, capsys):
     index = dataset()
     content = json.loads(index.read_text())
-    content["shards"][0]["clips"][0]["members"]["tracks.npy"]["offset"] += 512
+    content["shards"][0]["clips"][0]["members"]["tracks.npy"][0] += 512
     index.write_text(json.dumps(content))
     assert main(["verify", str(index)]) == 1
     assert "member toy-000.tracks.npy lies elsewhere, though its sha256 is right" in capsys.readouterr().err

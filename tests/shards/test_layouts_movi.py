@@ -143,7 +143,7 @@ def test_a_clip_keeps_everything_of_ours(tmp_path):
         ({"metadata__num_frames": np.array([T + 1])}, "feature '.*': has"),
         ({"metadata__width": np.array([0])}, "metadata says 3 frames of 0x6"),
         ({"metadata__num_frames": np.array([1 << 62])}, "feature"),
-        ({"video": [b"x"]}, r"feature 'video': cannot be decoded \(neither PNG nor JPEG\)"),
+        ({"video": [b"x"]}, r"feature 'video': cannot be decoded \(neither PNG, JPEG nor WebP\)"),
         ({"video": [png(np.zeros((H, W, 3), np.uint8))]}, r"feature 'video': has shape \(1, 6, 8, 3\), metadata says"),
         ({"video": np.arange(4)}, "feature 'video': holds numbers"),
         ({"depth": [png(np.zeros((H, W), np.uint8))] * T}, "feature 'depth': is a 2-d image of uint8"),

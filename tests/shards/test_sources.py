@@ -146,7 +146,7 @@ def test_tracks_that_are_not_the_listed_ones_are_refused(tmp_path):
         ({"occluded": np.zeros((11, 6), bool)}, r"points \(12, 6, 2\) and occluded \(11, 6\), expected \(N, 6, 2\)"),
         ({"points": np.zeros((12, 5, 2))}, r"points \(12, 5, 2\) and occluded"),
         ({"points": np.full((12, 6, 2), np.nan)}, "tracks is NaN or infinite"),
-        ({"video": [b"<html>", b"<html>"]}, r"cannot be decoded \(neither PNG nor JPEG\)"),
+        ({"video": [b"<html>", b"<html>"]}, r"cannot be decoded \(neither PNG, JPEG nor WebP\)"),
         ({"video": []}, "there is no frame"),
         ({"video": 5}, "not as expected"),
         ({"video": np.zeros((6, 32, 32, 3), np.float32)}, "video is 4-d float32"),

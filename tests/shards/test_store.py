@@ -3,22 +3,28 @@
 import dataclasses
 import json
 import multiprocessing
+import pickle
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
+import shards.store
 from shards import ClipStore, pack_clips, stream, write_index
+from shards import read as read_all
 from shards.__main__ import main
 from shards.depth import metres, quantise
 from shards.files import sha256_of
-from tests.conftest import make_clip
+from shards.members import _encode_array, encode_clip
+from tests.conftest import make_clip, with_points
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,6 +66,119 @@ def test_slices_are_those_of_a_list(dataset, frames):
 def test_a_slice_of_nothing_is_refused(dataset, frames):
     with pytest.raises(ValueError, match=r"chooses no frames of clip toy-000, which has 0\.\.5"):
         ClipStore(dataset()).read(0, frames=frames)
+
+
+def test_optional_fields_come_back(dataset):
+    index = dataset(points=True)
+    store, original = ClipStore(index), with_points(make_clip("toy-001"))
+    read = store.read(1, with_world=True)
+    assert_same(read, original)
+    for name in ("object_id", "query_frame", "world_m"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(original, name), err_msg=name)
+    streamed = list(stream(index))[1]
+    np.testing.assert_array_equal(streamed.world_m, original.world_m)
+    assert len(list(read_all(index, with_world=True, shuffle=False))) == 6
+
+
+def test_world_positions_are_read_only_when_asked_for(dataset, monkeypatch):
+    store, asked = ClipStore(dataset(points=True)), []
+    read_member = shards.store._read_member
+    monkeypatch.setattr(shards.store, "_read_member", lambda *args: asked.append(args[-1]) or read_member(*args))
+    clip = store.read(0, frames=slice(2, 4))
+    frames = ["frame002.png", "frame003.png"]
+    assert sorted(asked) == sorted(
+        [*frames, "object_id.npy", "query_frame.npy", "tracks.npy", "visible.npy", "metadata.json"]
+    )
+    assert clip.world_m is None and clip.object_id is not None
+    asked.clear()
+    store.read(0, with_world=True)
+    assert "world.npy" in asked
+
+
+def test_slices_cut_world_positions_and_renumber_query_frames(dataset):
+    store, original = ClipStore(dataset(points=True)), with_points(make_clip("toy-000"))
+    part = store.read(0, frames=slice(1, None, 2), with_world=True)
+    np.testing.assert_array_equal(part.world_m, original.world_m[1::2])
+    np.testing.assert_array_equal(part.object_id, original.object_id)
+    np.testing.assert_array_equal(part.query_frame, [-1, 0, -1, 1, -1, 2] * 2)  # of frames 0..5 twice
+
+
+def test_world_positions_that_were_not_packed_are_refused(dataset):
+    store = ClipStore(dataset())
+    assert store.read(0).object_id is None
+    with pytest.raises(ValueError, match="clip toy-000 was packed without world_m; read it with with_world=False"):
+        store.read(0, with_world=True)
+
+
+def test_a_shard_has_all_or_none_of_a_field(tmp_path):
+    one, other = with_points(make_clip("a")), with_points(make_clip("b"))
+    with pytest.raises(ValueError, match="clip b has no world while clip a has; pack them apart"):
+        pack_clips([one, dataclasses.replace(other, world_m=None)], tmp_path / "s")
+    with pytest.raises(ValueError, match="clip a has no object_id while clip b has; pack them apart"):
+        pack_clips([dataclasses.replace(one, object_id=None), other], tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def pack_described(prefix, *clips):
+    """Pack clips of (key, metadata)."""
+    pack_clips([dataclasses.replace(make_clip(key), metadata=metadata) for key, metadata in clips], prefix)
+    return prefix.with_name(f"{prefix.name}.json")
+
+
+def test_the_index_sums_up_seeds_assets_and_recipe(tmp_path):
+    def scene(seed, *assets):
+        instances = [{"asset_id": name} for name in assets]
+        return {"seed": seed, "attempt": 1, "recipe": {"x": 2}, "scene": {"hdri": "sky"}, "instances": instances}
+
+    entries = [
+        pack_described(tmp_path / "s0", ("a", scene(7, "cup", "shoe", "cup")), ("b", scene(8))),
+        pack_described(tmp_path / "s1", ("c", scene(9, "shoe"))),
+    ]
+    content = write_index(entries, "x", tmp_path / "index.json")
+    store = ClipStore(tmp_path / "index.json")
+    assert [store.row(n)["seed"] for n in range(3)] == [7, 8, 9]
+    assert store.row(0)["assets"] == ("cup", "shoe", "sky") and store.row(0)["attempt"] == 1
+    assert store.row(2)["shard"] == "s1"
+    assert store.summary["assets"] == {"cup": 1, "shoe": 2, "sky": 3}
+    assert store.summary["recipe"] == {"x": 2}
+    assert (store.summary["num_clips"], store.summary["num_frames"]) == (3, 18)
+    assert store.summary["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("*.tar"))
+    depth_files = [path for path in tmp_path.glob("*.zarr/**/*") if path.is_file()]
+    assert store.summary["depth_bytes"] == sum(path.stat().st_size for path in depth_files)
+    text = (tmp_path / "index.json").read_text()
+    assert text == json.dumps(content, separators=(",", ":"))
+
+
+def test_a_large_index_is_held_in_little_memory(dataset):
+    """Parsed as plain lists its rows would take 9 kB each."""
+    index = dataset(num_clips=1, num_frames=24, size=96)
+    content = json.loads(index.read_text())
+    row, num_clips = content["shards"][0]["clips"][0], 500
+    content["shards"][0]["clips"] = [row | {"key": f"c{number}"} for number in range(num_clips)]
+    index.write_text(json.dumps(content | {"num_clips": num_clips, "num_frames": 24 * num_clips}))
+    tracemalloc.start()
+    store = ClipStore(index)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(store) == num_clips
+    assert held / num_clips < 2500
+    assert peak - held < index.stat().st_size * 2 + 2**20
+
+
+def test_recipes_that_differ_are_listed_once(tmp_path):
+    entries = [
+        pack_described(tmp_path / "s0", ("a", {"recipe": {"x": 2}}), ("b", {"recipe": {"x": 1}})),
+        pack_described(tmp_path / "s1", ("c", {"recipe": {"x": 1}}), ("d", {})),
+    ]
+    assert write_index(entries, "x", tmp_path / "index.json")["recipe"] == [None, {"x": 1}, {"x": 2}]
+    assert write_index(entries[:1], "x", tmp_path / "index.json")["recipe"] == [{"x": 1}, {"x": 2}]
+
+
+def test_metadata_of_others_is_no_reason_to_fail(tmp_path):
+    odd = {"seed": "seven", "scene": 5, "instances": {"asset_id": 3}, "recipe": [1]}
+    entry = pack_described(tmp_path / "s0", ("a", odd), ("b", {"instances": [3, {"asset_id": 4}]}))
+    write_index([entry], "x", tmp_path / "index.json")
+    assert ClipStore(tmp_path / "index.json").row(0).keys().isdisjoint({"seed", "assets"})
 
 
 def read_in_child(store, number):
@@ -170,7 +289,7 @@ def test_packing_is_refused_on_a_full_disk(tmp_path, monkeypatch):
 def test_keys_must_be_unique_and_depth_all_or_none(tmp_path):
     with pytest.raises(ValueError, match="clip a comes twice"):
         pack_clips([make_clip("a"), make_clip("a")], tmp_path / "s")
-    with pytest.raises(ValueError, match="clip b has no depth while others have"):
+    with pytest.raises(ValueError, match="clip b has no depth while clip a has"):
         pack_clips([make_clip("a"), make_clip("b", depth=False)], tmp_path / "s")
     pack_clips([make_clip("a")], tmp_path / "s0")
     pack_clips([make_clip("a")], tmp_path / "s1")
@@ -210,6 +329,48 @@ def test_ls_and_view(dataset, tmp_path, capsys):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     assert main(["view", str(index), "nobody", "--out", str(tmp_path / "sheet.png")]) == 2
     assert "no clip 'nobody'" in capsys.readouterr().err
+
+
+def test_pack_and_index_as_commands(tmp_path, capsys):
+    """A shard of a codec is packed, indexed, listed and compared from the command line."""
+    video = {
+        "video": make_clip("a").video,
+        "points": np.full((3, 6, 2), 0.5, np.float32),
+        "occluded": np.zeros((3, 6), bool),
+    }
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"camel": video}))
+    for codec in ("png", "webp"):
+        prefix = tmp_path / codec / "s"
+        pack = ["pack", "--source", "tapvid", str(tmp_path / "x.pkl"), "--codec", codec, "--out", str(prefix)]
+        assert main(pack) == 0
+        assert main(["index", f"{prefix}.json", "--dataset", "x", "--out", f"{tmp_path / codec}/index.json"]) == 0
+    capsys.readouterr()
+    assert main(["ls", f"{tmp_path}/webp/index.json"]) == 0
+    assert re.search(r"camel +6 +32x32 +3 +100 % webp +s\n6 frames, 0\.\d MB of tars", capsys.readouterr().out)
+    assert main(["diff", f"{tmp_path}/png/index.json", f"{tmp_path}/webp/index.json"]) == 1
+    assert "! camel: frames (png -> webp)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("query_frame.npy", np.full(12, 60, np.int32)),
+        ("tracks.npy", np.zeros((2, 12, 2), np.float32)),
+        ("world.npy", np.zeros((2, 12, 3), np.float32)),
+        ("object_id.npy", np.zeros((2, 3), np.int32)),
+    ],
+)
+def test_arrays_of_another_writer_that_do_not_fit_are_named(tmp_path, monkeypatch, name, array):
+    def encode(clip, codec):
+        return encode_clip(clip, codec) | {name: _encode_array(array)}
+
+    monkeypatch.setattr("shards.pack.encode_clip", encode)
+    pack_clips([with_points(make_clip("a"))], tmp_path / "s")
+    write_index([tmp_path / "s.json"], "x", tmp_path / "index.json")
+    with pytest.raises(ValueError, match=r"s\.tar: .*see `python -m shards verify"):
+        ClipStore(tmp_path / "index.json").read(0, with_world=True)
+    with pytest.raises(ValueError, match=r"s\.tar: .*; delete the tar"):
+        list(stream(tmp_path / "index.json"))
 
 
 def test_annotations_come_without_frames(dataset):

@@ -13,9 +13,10 @@ rule pack:
     params:
         made=made("pack"),
         layout=lambda wildcards: plan.layout(wildcards.dataset),
+        codec=lambda wildcards: plan.datasets[wildcards.dataset].codec,
     shell:
         recorded(
-            "python -m shards pack --source {params.layout} {input:q}"
+            "python -m shards pack --source {params.layout} --codec {params.codec} {input:q}"
             " --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} > {log} 2>&1"
         )
 
