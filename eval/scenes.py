@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+LAMPS = "lamps"
+"""How a scene without an HDRI is lit (MOVi-A and B)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
@@ -46,7 +49,7 @@ def read_scene(metadata: dict[str, Any], size: tuple[int, int], key: str) -> Sce
     """
     if not {"instances", "scene", "camera"} <= metadata.keys():
         return None
-    with naming_scene(key):
+    with _naming_scene(key):
         scene, camera, recipe = metadata["scene"], metadata["camera"], metadata["recipe"]
         bodies = metadata["instances"]
         versions = {f"{name} (version)": version for name, version in metadata["versions"].items()}
@@ -54,7 +57,7 @@ def read_scene(metadata: dict[str, Any], size: tuple[int, int], key: str) -> Sce
             assets=tuple(str(body["asset_id"]) for body in bodies),
             is_dynamic=np.array([bool(body["is_dynamic"]) for body in bodies], bool),
             pixel_share=np.array([np.mean(body["visible_pixels"]) for body in bodies], float) / (size[0] * size[1]),
-            hdri=str(scene["hdri"]),
+            hdri=str(scene["hdri"] or LAMPS),
             camera=str(scene["camera"]),
             motion_blur=float(scene["motion_blur"]),
             attempt=int(metadata["attempt"]),
@@ -66,7 +69,7 @@ def read_scene(metadata: dict[str, Any], size: tuple[int, int], key: str) -> Sce
 
 
 @contextmanager
-def naming_scene(key: str) -> Iterator[None]:
+def _naming_scene(key: str) -> Iterator[None]:
     """Let every complaint about a scene's metadata be a ValueError that names the clip."""
     try:
         yield

@@ -170,10 +170,7 @@ def _objects(survey: Survey) -> Section:
     text = " ".join(["An object counts where a pixel of it is seen in some frame.", *areas])
     if found:
         num_on, num_all = sum(clip.num_on_objects for clip in found), sum(clip.num_assigned for clip in found)
-        text += (
-            f" {show(100 * num_on / num_all)} % of the tracks lie on objects, the rest on the background: an estimate, "
-            "by depth and the objects' boxes, since shards do not store it."
-        )
+        text += f" {show(100 * num_on / num_all)} % of the tracks lie on objects, the rest on the background."
     return Section(name="objects", title="Objects", text=text, charts=charts, frequencies=frequencies)
 
 

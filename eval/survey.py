@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.boxes import find_object_tracks
 from eval.frames import brightness, constant_frames, digest_frames, repeated_frames, sample_grid
 from eval.motion import (
     count_disappearances,
@@ -23,7 +22,7 @@ from eval.motion import (
     thin,
     total_displacement,
 )
-from eval.scenes import Scene, naming_scene, read_scene
+from eval.scenes import Scene, read_scene
 from shards import ClipStore
 
 MAX_EXAMINED_FRAMES = 48
@@ -66,7 +65,7 @@ class ClipFacts:
     """(S,) metres, thinned; None where no depth was packed"""
     num_on_objects: int
     num_assigned: int
-    """Tracks of which it is known whether they lie on an object: 0 without depth or without a scene."""
+    """Tracks of which it is known whether they lie on an object: all or, where no ids were packed, none."""
     scene: Scene | None
 
     @property
@@ -128,9 +127,6 @@ def examine_clip(store: ClipStore, number: int, has_depth: bool) -> ClipFacts:
     frame_numbers = tuple(range(num_frames)[examined])
     clip = store.read(number, frames=examined)
     scene = read_scene(clip.metadata, size, clip.key)
-    depth_m, num_on_objects, num_assigned = None, 0, 0
-    if has_depth:
-        depth_m, num_on_objects, num_assigned = _examine_depth(store, number, num_frames, scene)
     motion = frame_motion(tracks, visible)
     return ClipFacts(
         number=number,
@@ -152,25 +148,17 @@ def examine_clip(store: ClipStore, number: int, has_depth: bool) -> ClipFacts:
         constant_frames=tuple(frame_numbers[t] for t in constant_frames(clip.video)),
         repeated_frames=tuple(frame_numbers[t] for t in repeated_frames(clip.video)),
         digest=digest_frames(clip.video),
-        depth_m=depth_m,
-        num_on_objects=num_on_objects,
-        num_assigned=num_assigned,
+        depth_m=_sample_depth(store, number, num_frames) if has_depth else None,
+        num_on_objects=0 if clip.object_id is None else int((clip.object_id > 0).sum()),
+        num_assigned=0 if clip.object_id is None else num_tracks,
         scene=scene,
     )
 
 
-def _examine_depth(store: ClipStore, number: int, num_frames: int, scene: Scene | None) -> tuple[np.ndarray, int, int]:
-    """Thinned depth in metres, how many tracks lie on objects, and of how many that is known."""
-    frames = _every(num_frames, DEPTH_FRAMES)
-    clip = store.read(number, frames=frames, with_depth=True)
-    samples = sample_grid(clip.depth_m, MAX_SAMPLES)
-    if scene is None:
-        return samples, 0, 0
-    with naming_scene(clip.key):
-        is_on_object, is_known = find_object_tracks(
-            clip.tracks, clip.visible, clip.depth_m, clip.metadata, range(num_frames)[frames]
-        )
-    return samples, int(is_on_object.sum()), int(is_known.sum())
+def _sample_depth(store: ClipStore, number: int, num_frames: int) -> np.ndarray:
+    """Thinned depth (S,) of a few frames, metres."""
+    clip = store.read(number, frames=_every(num_frames, DEPTH_FRAMES), with_depth=True)
+    return sample_grid(clip.depth_m, MAX_SAMPLES)
 
 
 def _every(num_frames: int, at_most: int) -> slice:

@@ -12,7 +12,7 @@ from generation import environment
 from generation.config import KUBRIC_ASSETS, RECIPES, parse_recipe, parse_tracks
 from generation.mirror import MirrorError, build_mirror
 from generation.preflight import MissingLibrariesError, check_system_libraries
-from generation.shard import RenderError, Studio, render_clips
+from generation.shard import RenderError, Studio, render_clips, write_done
 
 RENDERER = Path(os.environ.get("FRAMELINE_RENDERER", "data/envs/render/bin/python"))
 ASSETS = Path("data/assets/open")
@@ -108,7 +108,14 @@ def add_recipe(commands: argparse._SubParsersAction, recipe: str, changes: dict[
 
 
 def add_readers(commands: argparse._SubParsersAction) -> None:
-    """The commands that read rendered clips."""
+    """The commands that read rendered clips, and the one that makes clips of published records."""
+    command = commands.add_parser("import", help="MOVi's published TFDS records to clips, without TensorFlow")
+    command.add_argument("records", nargs="+", type=Path, metavar="RECORDS", help="*.tfrecord* file, or folder of them")
+    command.add_argument("--dataset", default="movi", help="first part of the clips' names; default: %(default)s")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument("--done", type=Path, metavar="JSON", help="list the clips here, at the end, for `annotate`")
+    command.set_defaults(run=run_import)
+
     command = commands.add_parser("annotate", help="follow points through rendered clips; nothing is rendered")
     command.add_argument(
         "clips", nargs="+", type=Path, metavar="CLIPS", help="a list that --done wrote, or clip folders"
@@ -209,6 +216,20 @@ def run_recipe(options: argparse.Namespace) -> int:
     folders = render_clips(config, seeds, options.dataset, studio, options.done)
     if options.seed is not None:
         print(folders[0])
+    return 0
+
+
+def run_import(options: argparse.Namespace) -> int:
+    """Make clips of published records."""
+    from generation.records import import_records
+
+    clips = []
+    for path in options.records:
+        for clip in import_records(path, options.dataset, options.out):
+            clips.append(clip)
+            print(clip, flush=True)
+    if options.done:
+        write_done(options.done, options.dataset, clips)
     return 0
 
 

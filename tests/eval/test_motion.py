@@ -1,4 +1,4 @@
-"""Statistics of tracks, pictures, boxes and scenes against slow loops and clips made by hand."""
+"""Statistics of tracks, pictures and scenes against slow loops and clips made by hand."""
 
 import itertools
 import math
@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from eval.boxes import find_object_tracks, is_in_boxes, nearest_pixels, pixel_rays, rotation_matrices
 from eval.frames import LUMA, brightness, constant_frames, digest_frames, repeated_frames, sample_grid
 from eval.motion import (
     count_disappearances,
@@ -19,7 +18,6 @@ from eval.motion import (
     total_displacement,
 )
 from eval.scenes import count_names, mean_speed, mean_turn, read_scene, split_settings
-from generation import geometry
 from tests.eval.scenery import make_metadata
 
 SIZE = (30, 50)  # (H, W)
@@ -119,62 +117,6 @@ def test_pictures_that_are_dark_constant_or_repeated():
     assert brightness(np.full((1, 2, 2, 3), 255, np.uint8)) == pytest.approx(1)
     assert digest_frames(video) == digest_frames(video.copy()[::1]) != digest_frames(video[::-1])
     assert digest_frames(np.zeros((1, 2, 8, 3), np.uint8)) != digest_frames(np.zeros((1, 4, 4, 3), np.uint8))
-
-
-def test_rotations_are_those_of_the_renderers_side():
-    quaternions = np.random.default_rng(1).normal(size=(20, 3, 4))
-    np.testing.assert_allclose(rotation_matrices(quaternions), geometry.rotation_matrices(quaternions), atol=1e-12)
-
-
-def test_what_is_in_a_box_is_between_its_corners():
-    rng = np.random.default_rng(2)
-    positions, quaternions = rng.normal(size=(4, 3)), rng.normal(size=(4, 4))
-    bounds = np.sort(rng.uniform(-2, 2, (4, 2, 3)), axis=1)
-    for k in range(4):
-        corners = geometry.box_corners(bounds[k], positions[k : k + 1], quaternions[k : k + 1])[0]  # (8, 3)
-        centre = corners.mean(0)
-        box = (positions[k : k + 1], rotation_matrices(quaternions[k : k + 1]), bounds[k : k + 1])
-        assert is_in_boxes(centre + 0.99 * (corners - centre), *box).all()
-        assert not is_in_boxes(centre + 1.5 * (corners - centre), *box).any()
-    none = (np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 2, 3)))
-    assert not is_in_boxes(np.zeros((5, 3)), *none).any()
-
-
-def test_tracks_on_a_cube_that_a_camera_sees_from_above():
-    """The camera is 10 m over a floor with a cube of 2 m in the middle, which moves 1 m to the right in frame 1."""
-    size, focal_px = (40, 40), 40.0
-    camera = {
-        "positions": [[0, 0, 10]] * 3,
-        "quaternions_wxyz": [[1, 0, 0, 0]] * 3,
-        "focal_px": focal_px,
-        "principal_point": [20, 20],
-    }
-    cube = {
-        "positions": [[9, 9, 1], [0, 0, 1], [1, 0, 1]],  # frame 0 is not looked at
-        "quaternions_wxyz": [[1, 0, 0, 0]] * 3,
-        "bounds": [[-1, -1, -1], [1, 1, 1]],
-    }
-    rows, columns = np.mgrid[:40, :40]
-    offset = np.stack([columns + 0.5 - 20, 20 - rows - 0.5], -1) / focal_px  # at one metre's depth
-    depth_m = np.zeros((2, *size), np.float32)
-    for t in range(2):
-        on_cube = (np.abs(offset * 8 - [t, 0]) <= 1).all(-1)  # its upper side is 8 m away
-        depth_m[t] = np.where(on_cube, 8, 10) * np.sqrt(1 + (offset**2).sum(-1))
-    tracks = np.array([[[20, 20], [2, 2], [23, 20], [5, 5]], [[25, 20], [2, 2], [28, 20], [5, 5]]], np.float32)
-    visible = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], bool)
-    metadata = {"camera": camera, "instances": [cube]}
-    is_on_object, is_known = find_object_tracks(tracks, visible, depth_m, metadata, [1, 2])
-    assert is_on_object.tolist() == [True, False, True, False]
-    assert is_known.tolist() == [True, True, True, False]
-    on_nothing, _ = find_object_tracks(tracks, visible, depth_m, metadata | {"instances": []}, [1, 2])
-    assert not on_nothing.any()
-
-
-def test_rays_go_through_their_pixels():
-    pixels = nearest_pixels(np.array([[0.2, 3.9], [-4, 99], [12, 0]]), (8, 12))
-    assert pixels.tolist() == [[0, 3], [0, 7], [11, 0]]
-    rays = pixel_rays(np.array([[6.0, 4.0], [9.0, 0.0]]), 5.0, np.array([6.0, 4.0]))
-    np.testing.assert_allclose(rays, [[0, 0, -1], np.array([3, 4, -5]) / math.sqrt(50)])
 
 
 def test_a_camera_that_moves_and_turns():
