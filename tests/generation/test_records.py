@@ -95,5 +95,7 @@ def test_bounds_are_those_of_the_corners():
     rng = np.random.default_rng(0)
     bounds = np.sort(rng.uniform(-2, 2, (5, 2, 3)), axis=1)
     positions, quaternions = rng.normal(size=(5, 3)), rng.normal(size=(5, 4))
-    corners = np.concatenate([box_corners(b, p[None], q[None]) for b, p, q in zip(bounds, positions, quaternions)])
+    corners = np.concatenate(
+        [box_corners(b, p[None], q[None]) for b, p, q in zip(bounds, positions, quaternions, strict=True)]
+    )
     np.testing.assert_allclose(bounds_of(corners, positions, quaternions), bounds, atol=1e-9)
