@@ -116,10 +116,17 @@ def decode_members(read: Callable[[str], bytes], num_frames: int) -> tuple[np.nd
 
 def augment(video: np.ndarray, tracks: np.ndarray, visible: np.ndarray, config: DataConfig, rng) -> np.ndarray:
     """Our augmentations of a decoded clip."""
-    return apply_plan(video, draw_plan(tracks, visible, video.shape[1:3], config, rng))
+    from trainer.batch import choose_points, choose_queries
+
+    plan = draw_plan(tracks, visible, video.shape[1:3], config, rng)
+    chosen = choose_points(plan.visible, config.num_points, rng)
+    choose_queries(plan.tracks[:, chosen], plan.visible[:, chosen], config.random_query_share, rng)
+    return apply_plan(video, plan)
 
 
-def measure(scratch: Path, index: Path, config: DataConfig, rounds: int) -> dict[str, dict[tuple, list[float]]]:
+def measure(
+    scratch: Path, index: Path, config: DataConfig, rounds: int, streaming: Path | None
+) -> dict[str, dict[tuple, list[float]]]:
     """CPU-seconds of each sample by way and case; the ways take turns, a first turn is not counted."""
     from benchmarks.published_way import make_published_sample
     from shards import ClipStore
@@ -155,7 +162,10 @@ def measure(scratch: Path, index: Path, config: DataConfig, rounds: int) -> dict
         for name in names:
             Image.open(io.BytesIO((folder / name).read_bytes())).load()
 
-    ways = {"published": published, "webdataset": webdataset_way, "frameline": frameline}
+    ways = {"published": published, "webdataset": webdataset_way}
+    if streaming:
+        ways["streaming"] = streaming_way(streaming, scratch, config)
+    ways["frameline"] = frameline
     ways |= {"store.read": decode_alone, "PIL decode": pil_alone}
     spent: dict[str, dict[tuple, list[float]]] = {name: {case: [] for case in CASES} for name in ways}
     for turn, case in itertools.product(range(-1, rounds), CASES):
@@ -166,9 +176,10 @@ def measure(scratch: Path, index: Path, config: DataConfig, rounds: int) -> dict
             for name, way in ways.items():
                 rng = np.random.default_rng([turn + 1, number])
                 began = time.process_time()
-                way(number, chosen, rng)
+                elsewhere = way(number, chosen, rng)
+                seconds = time.process_time() - began if elsewhere is None else elsewhere
                 if turn >= 0:
-                    spent[name][case].append(time.process_time() - began)
+                    spent[name][case].append(seconds)
     return spent
 
 
@@ -255,13 +266,23 @@ def shuffle_quality(num_clips: int, num_shards: int, buffer: int) -> list[tuple[
     return rows
 
 
-def run_streaming(python: Path, scratch: Path, config: DataConfig, rounds: int) -> dict[tuple, list[float]]:
-    """Samples of mosaicml-streaming, measured in its own interpreter."""
+def streaming_way(python: Path, scratch: Path, config: DataConfig) -> Callable[[int, DataConfig, object], float]:
+    """A way whose samples are made by benchmarks/streaming_way.py in another interpreter, which tells their cost."""
     command = [str(python), "-m", "benchmarks.streaming_way", str(scratch), json.dumps(dataclasses.asdict(config))]
-    done = subprocess.run([*command, str(rounds)], cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{python} -m benchmarks.streaming_way failed:\n{done.stderr[-3000:]}")
-    return {tuple(case): times for case, times in json.loads(done.stdout.splitlines()[-1])}
+    child = subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def way(number: int, chosen: DataConfig, rng: object) -> float:
+        order = [number, bool(chosen.jitter_probability), bool(chosen.blur_probability)]
+        child.stdin.write(json.dumps(order) + "\n")
+        child.stdin.flush()
+        answer = child.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{' '.join(command[:3])} ended with code {child.wait()}; see above")
+        return float(answer)
+
+    return way
 
 
 def report(spent: dict[str, dict[tuple, list[float]]], config: DataConfig) -> None:
@@ -304,9 +325,7 @@ def main() -> None:
         print(
             f"{options.clips} clips of {options.frames} frames {options.size}x{options.size}, {megabytes:.1f} MB each"
         )
-        spent = measure(scratch, index, recipe, options.rounds)
-        if options.streaming_python:
-            spent["streaming"] = run_streaming(options.streaming_python, scratch, recipe, options.rounds)
+        spent = measure(scratch, index, recipe, options.rounds, options.streaming_python)
         report(spent, recipe)
         print("\n| our step | ms where it happens | share of samples | ms on average |\n|---|---|---|---|")
         for step, milliseconds, share in measure_steps(index, recipe):

@@ -1,7 +1,8 @@
 """The mosaicml-streaming side of benchmarks/loader.py, run in an interpreter of its own, which it needs: it asks for an
 older numpy than ours. Only its data set is used, so torchvision, transformers and its text and vision parts are stubs.
 
-`python -m benchmarks.streaming_way SCRATCH CONFIG_JSON ROUNDS` prints CPU-seconds of each sample by case as JSON.
+`python -m benchmarks.streaming_way SCRATCH CONFIG_JSON` answers each line `[clip number, jitters, blurs]` with the
+CPU-seconds of that sample.
 """
 
 import io
@@ -20,14 +21,14 @@ STUBS = (
 )  # fmt: skip
 
 
-def main(scratch: Path, values: dict, rounds: int) -> None:
+def main(scratch: Path, values: dict) -> None:
     """Write the folders' clips as MDS, then read and augment them."""
     for name in STUBS:
         sys.modules[name] = MagicMock()
     import streaming
     import torch
 
-    from benchmarks.loader import CASES, augment, in_case
+    from benchmarks.loader import augment, in_case
     from trainer.config import DataConfig, build
 
     torch.set_num_threads(1)
@@ -44,19 +45,16 @@ def main(scratch: Path, values: dict, rounds: int) -> None:
     # How its own `png` columns decode (bytes to PIL), without a second encoding of the frames.
     decode = streaming.base.format.mds.encodings.PNG().decode
     dataset = streaming.StreamingDataset(local=str(scratch / "mds"), shuffle=False, batch_size=1)
-    spent: dict[tuple[bool, bool], list[float]] = {case: [] for case in CASES}
-    for turn, case in [(-1, CASES[0]), *((turn, case) for turn in range(rounds) for case in CASES)]:
-        for number in range(len(folders)):
-            rng = np.random.default_rng([turn + 1, number])
-            began = time.process_time()
-            sample = dataset[number]
-            video = np.stack([np.array(decode(sample[name]).convert("RGB")) for name in names])
-            tracks, visible = (np.load(io.BytesIO(sample[name])) for name in ("tracks", "visible"))
-            augment(video, tracks, visible, in_case(config, case), rng)
-            if turn >= 0:
-                spent[case].append(time.process_time() - began)
-    print(json.dumps(list(spent.items())))
+    for turn, line in enumerate(sys.stdin):
+        number, *case = json.loads(line)
+        rng = np.random.default_rng([turn, number])
+        began = time.process_time()
+        sample = dataset[number]
+        video = np.stack([np.array(decode(sample[name]).convert("RGB")) for name in names])
+        tracks, visible = (np.load(io.BytesIO(sample[name])) for name in ("tracks", "visible"))
+        augment(video, tracks, visible, in_case(config, tuple(case)), rng)
+        print(time.process_time() - began, flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -83,8 +83,10 @@ def choose_queries(
     """Queries (N, 3) float32 as (t, x, y): a random visible frame for the first share of the points, else frame 0."""
     num_points = tracks.shape[1]
     query_frame = np.zeros(num_points, int)
-    for point in range(int(random_share * num_points)):
-        query_frame[point] = rng.choice(np.flatnonzero(visible[:, point]))
+    num_random = int(random_share * num_points)
+    so_far = visible[:, :num_random].cumsum(0)  # (T, N'): visible frames up to each one
+    which = (rng.random(num_random) * so_far[-1]).astype(int)  # uniform from 0 to below their number
+    query_frame[:num_random] = (so_far > which).argmax(0)
     xy = tracks[query_frame, np.arange(num_points)]  # (N, 2)
     return np.concatenate([query_frame[:, None], xy], 1).astype(np.float32)
 

@@ -14,6 +14,8 @@ cv2.setNumThreads(0)  # a loader process has one core
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601: what grey means to contrast and saturation."""
+SAME, BLACK, GREY = np.eye(3, 4), np.zeros((3, 4)), np.tile([*LUMA, 0.0], (3, 1))
+"""Affine maps (3, 4) of a colour: the colour itself, black, and its grey."""
 FLOOR = -0.499
 """Added before OpenCV rounds to nearest: the blends are defined to drop the fraction, and whole values must stay."""
 THUMBNAIL_SIDE = 64
@@ -66,20 +68,21 @@ def jitter_colours(
                 pixels, thumbnail = (turn_hue(image, int(jitter.hue[frame])) for image in (pixels, thumbnail))
             continue
         if operation == 0:
-            matrix = _blend(jitter.brightness[frame], np.zeros((3, 3)), 0.0)
+            matrix = _blend(jitter.brightness[frame], BLACK)
         elif operation == 1:
             mean = np.floor(LUMA @ cv2.mean(thumbnail)[:3] + 0.5)
-            matrix = _blend(jitter.contrast[frame], np.zeros((3, 3)), mean)
+            matrix = _blend(jitter.contrast[frame], BLACK + np.array([0, 0, 0, mean]))
         else:
-            matrix = _blend(jitter.saturation[frame], np.tile(LUMA, (3, 1)), 0.0)
+            matrix = _blend(jitter.saturation[frame], GREY)
         pixels, thumbnail = cv2.transform(pixels, matrix), cv2.transform(thumbnail, matrix)
     return pixels, thumbnail
 
 
-def _blend(factor: float, other: np.ndarray, offset: float) -> np.ndarray:
-    """The affine map (3, 4) of colours to factor * colour + (1 - factor) * (other @ colour + offset)."""
-    linear = factor * np.eye(3) + (1 - factor) * other
-    return np.column_stack([linear, np.full(3, (1 - factor) * offset + FLOOR)])
+def _blend(factor: float, other: np.ndarray) -> np.ndarray:
+    """The affine map (3, 4) of colours to factor * colour + (1 - factor) * other(colour), rounded down."""
+    matrix = factor * SAME + (1 - factor) * other
+    matrix[:, 3] += FLOOR
+    return matrix
 
 
 def turn_hue(image: np.ndarray, shift: int) -> np.ndarray:
