@@ -4,7 +4,9 @@ Legend: B batch, T frames, N points, H W pixels.
 """
 
 import multiprocessing
+import os
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
@@ -176,7 +178,7 @@ class Loader:
             processes = {
                 "multiprocessing_context": loader_context(),
                 "prefetch_factor": config.prefetch_factor,
-                "worker_init_fn": use_one_thread,
+                "worker_init_fn": start_process,
             }
         self.loader = DataLoader(
             batches,
@@ -216,10 +218,17 @@ def loader_context() -> BaseContext:
     return context
 
 
-def use_one_thread(worker: int) -> None:
-    """Keep a loader process on one core; with several there is one process a core."""
+def start_process(worker: int) -> None:
+    """Keep a loader process on one core, as there is one a core, and let it die when its training does."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    threading.Thread(target=_die_with_training, daemon=True).start()
+
+
+def _die_with_training() -> None:
+    """After `kill -9` of the training: torch watches the parent, which here is the server that started this process."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def make_loader(recipe: Recipe, index: Path, *, start: int, num_steps: int, rank: int, world_size: int) -> Loader:

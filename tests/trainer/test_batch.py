@@ -5,7 +5,11 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tarfile
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,6 +34,7 @@ from trainer.batch import (
 )
 from trainer.config import DataConfig, Recipe, compose, recipe_digest
 
+REPOSITORY = Path(__file__).parents[2]
 DATA = DataConfig(dataset="toy", num_frames=4, num_points=10, patch_size=(2, 12), max_padding=3, crop_margin=2)
 
 
@@ -304,3 +309,36 @@ def test_loader_processes_are_no_forks_and_have_one_thread(dataset):
     assert [batch["threads"].tolist() for batch in loader] == [[1, 1], [1, 1]]
     assert loader.loader.multiprocessing_context.get_start_method() == "forkserver"
     assert loader.loader.prefetch_factor == 3
+
+
+def test_no_loader_process_outlives_a_killed_training(dataset):
+    code = (
+        "import multiprocessing, sys, time\n"
+        "from pathlib import Path\n"
+        "from trainer.batch import make_loader\n"
+        "from trainer.config import compose\n"
+        "if __name__ == '__main__':\n"
+        "    data = ['data.num_frames=4', 'data.num_points=10', 'data.num_workers=2', 'data.crop_size=null']\n"
+        "    recipe = compose('lbm', [*data, 'training.batch_size=1'])\n"
+        "    loader = iter(make_loader(recipe, Path(sys.argv[1]), start=0, num_steps=100, rank=0, world_size=1))\n"
+        "    next(loader)\n"
+        "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(dataset())]
+    with subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE) as training:
+        children = [int(word) for word in training.stdout.readline().split()]
+        training.kill()
+    assert len(children) == 2
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in children if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def is_running(pid):
+    """Whether a process is there and no zombie that nobody has collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
