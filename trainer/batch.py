@@ -3,19 +3,31 @@
 Legend: B batch, T frames, N points, H W pixels.
 """
 
+import multiprocessing
+import os
+import sys
+import threading
 import zlib
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from shards import Clip, ClipStore, sample_ids
-from trainer.augment import augment
+from shards import ClipStore, sample_ids
+from trainer.augment import apply_plan, draw_plan
 from trainer.config import DataConfig, Recipe
 
 Sample = dict[str, np.ndarray]
+Batch = dict[str, torch.Tensor]
+Position = tuple[int, int]
+"""epoch, clip number"""
+
+SKIPS_IN_A_ROW = 8
+"""So many clips that cannot be used one after the other are no accident: the error is raised."""
 
 
 def sample_rng(seed: int, epoch: int, key: str) -> np.random.Generator:
@@ -23,32 +35,33 @@ def sample_rng(seed: int, epoch: int, key: str) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, zlib.crc32(key.encode())])
 
 
-def make_sample(clip: Clip, config: DataConfig, rng: np.random.Generator) -> Sample:
+def make_sample(store: ClipStore, number: int, config: DataConfig, rng: np.random.Generator) -> Sample:
     """One training sample: video (T, H, W, 3) uint8, queries (N, 3) (t, x, y), tracks (T, N, 2), visible (T, N).
 
-    Raises ValueError when the clip is shorter than data.num_frames or shows no point in its first frame.
+    Everything is drawn from the annotations; then only the frames of the window are decoded. Raises ValueError when the
+    clip is damaged, shorter than data.num_frames, or shows no point in the first frame of the window.
     """
-    num_frames = clip.video.shape[0]
-    if num_frames < config.num_frames:
+    key = store.keys[number]
+    tracks, visible, size = store.read_annotations(number)
+    if len(tracks) < config.num_frames:
         raise ValueError(
-            f"clip {clip.key} has {num_frames} frames, data.num_frames asks for {config.num_frames}; "
-            f"train with data.num_frames={num_frames} or make longer clips"
+            f"clip {key} has {len(tracks)} frames, data.num_frames asks for {config.num_frames}; "
+            f"train with data.num_frames={len(tracks)} or make longer clips"
         )
-    frames = choose_frames(num_frames, config, rng)
-    window = (clip.video[frames], clip.tracks[frames], clip.visible[frames])
-    if not window[2][0].any():
+    frames = choose_frames(len(tracks), config, rng)
+    if not visible[frames.start].any():
         raise ValueError(
-            f"clip {clip.key}: no point is visible in frame {frames.start}; leave this clip out of the data set"
+            f"clip {key}: no point is visible in frame {frames.start}; leave this clip out of the data set"
         )
-    if config.augment:
-        augmented = augment(window, config, rng)
-        # A zoom may push every visible point out of the first frame: such a draw is not used.
-        window = augmented if augmented[2][0].any() else window
-    video, tracks, visible = window
-    chosen = choose_points(visible, config.num_points, rng)
-    tracks, visible = tracks[:, chosen], visible[:, chosen]
+    try:
+        plan = draw_plan(tracks[frames], visible[frames], size, config, rng)
+    except ValueError as error:
+        raise ValueError(f"clip {key}, frames from {frames.start}: {error}") from None
+    chosen = choose_points(plan.visible, config.num_points, rng)
+    tracks, visible = plan.tracks[:, chosen], plan.visible[:, chosen]
     queries = choose_queries(tracks, visible, config.random_query_share, rng)
-    return {"video": video, "queries": queries, "tracks": tracks.astype(np.float32), "visible": visible}
+    video = apply_plan(store.read(number, frames=frames).video, plan)
+    return {"video": video, "queries": queries, "tracks": tracks, "visible": visible}
 
 
 def choose_frames(num_frames: int, config: DataConfig, rng: np.random.Generator) -> slice:
@@ -72,23 +85,53 @@ def choose_queries(
     """Queries (N, 3) float32 as (t, x, y): a random visible frame for the first share of the points, else frame 0."""
     num_points = tracks.shape[1]
     query_frame = np.zeros(num_points, int)
-    for point in range(int(random_share * num_points)):
-        query_frame[point] = rng.choice(np.flatnonzero(visible[:, point]))
+    num_random = int(random_share * num_points)
+    so_far = visible[:, :num_random].cumsum(0)  # (T, N'): visible frames up to each one
+    which = (rng.random(num_random) * so_far[-1]).astype(int)  # uniform from 0 to below their number
+    query_frame[:num_random] = (so_far > which).argmax(0)
     xy = tracks[query_frame, np.arange(num_points)]  # (N, 2)
     return np.concatenate([query_frame[:, None], xy], 1).astype(np.float32)
 
 
-class ClipSamples(Dataset):
-    """Random access to training samples by (epoch, clip number)."""
+class ClipBatches(Dataset):
+    """One rank's batches by their (epoch, clip) positions.
+
+    With on_error `skip`, a position whose clip cannot be used gets the next clip that its own generator draws, so no
+    rank falls behind and a resumed run does the same; batches then hold num_skipped (B,) too. It may be handed to
+    spawned processes: they share which clips were named on stderr already.
+    """
 
     def __init__(self, index: Path, config: DataConfig, seed: int):
         self.store = ClipStore(index)
         self.config, self.seed = config, seed
+        self.is_named = torch.zeros(len(self.store), dtype=torch.bool).share_memory_()
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        epoch, number = position
+    def __getitem__(self, positions: list[Position]) -> Batch | ValueError:
+        """The batch, or what is wrong: torch wraps what a loader process raises in a page of traceback."""
+        try:
+            return collate([self.sample(*position) for position in positions])
+        except ValueError as error:
+            return error
+
+    def sample(self, epoch: int, number: int) -> Sample:
+        """One sample. Raises ValueError for a clip that cannot be used, with `skip` after SKIPS_IN_A_ROW others."""
         rng = sample_rng(self.seed, epoch, self.store.keys[number])
-        return make_sample(self.store[number], self.config, rng)
+        if self.config.on_error == "stop":
+            return make_sample(self.store, number, self.config, rng)
+        for num_skipped in range(SKIPS_IN_A_ROW):
+            try:
+                sample = make_sample(self.store, number, self.config, rng)
+                return sample | {"num_skipped": np.array(num_skipped)}
+            except ValueError as error:
+                self._name(number, error)
+                last = error
+            number = int(rng.integers(len(self.store)))
+        raise ValueError(f"{SKIPS_IN_A_ROW} clips in a row cannot be used, the last because: {last}")
+
+    def _name(self, number: int, error: ValueError) -> None:
+        if not self.is_named[number]:
+            self.is_named[number] = True
+            print(f"skipping clip {self.store.keys[number]}: {error}", file=sys.stderr, flush=True)
 
 
 class StepSampler(Sampler):
@@ -100,7 +143,7 @@ class StepSampler(Sampler):
         self.rank, self.world_size, self.seed = rank, world_size, recipe.training.seed
         self.batch_size = recipe.training.batch_size * recipe.training.accumulation_steps
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Position]]:
         for step in range(self.start, self.num_steps):
             yield sample_ids(
                 self.num_clips,
@@ -115,26 +158,83 @@ class StepSampler(Sampler):
         return self.num_steps - self.start
 
 
-def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
+def collate(samples: list[Sample]) -> Batch:
     """Stack samples into a batch; clips of one batch must have one frame size."""
     sizes = {sample["video"].shape[1:3] for sample in samples}
     if len(sizes) > 1:
-        raise ValueError(f"clips of several sizes in one batch: {sorted(sizes)}; pack data sets of one size")
+        raise ValueError(
+            f"clips of several sizes in one batch: {sorted(sizes)}; set data.crop_size, or pack data sets of one size"
+        )
     return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in samples[0]}
 
 
-def make_loader(recipe: Recipe, index: Path, *, start: int, num_steps: int, rank: int, world_size: int) -> DataLoader:
-    """Batches of steps start..num_steps-1 for one rank; the order never depends on the number of loader processes."""
-    samples = ClipSamples(index, recipe.data, recipe.training.seed)
+class Loader:
+    """The batches of steps start..num_steps-1 for one rank, in an order that no number of loader processes changes."""
+
+    def __init__(self, batches: ClipBatches, sampler: StepSampler):
+        self.sampler, config = sampler, batches.config
+        processes = {}
+        if config.num_workers:
+            processes = {
+                "multiprocessing_context": loader_context(),
+                "prefetch_factor": config.prefetch_factor,
+                "worker_init_fn": start_process,
+            }
+        self.loader = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=config.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            **processes,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises ValueError for a clip that cannot be used, ChildProcessError when a loader process died."""
+        try:
+            for batch in self.loader:
+                if isinstance(batch, ValueError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"a loader process died ({error}), as a rule because memory ran out; lower data.num_workers or "
+                "data.prefetch_factor, or see what it does with data.num_workers=0. The last checkpoint stays"
+            ) from None
+
+
+def loader_context() -> BaseContext:
+    """How loader processes start: from a server that has imported this module and nothing else of a training.
+
+    A fork of the training itself would copy its locks (CUDA, gloo and NCCL threads hold some) and may hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def start_process(worker: int) -> None:
+    """Keep a loader process on one core, as there is one a core, and let it die when its training does."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    threading.Thread(target=_die_with_training, daemon=True).start()
+
+
+def _die_with_training() -> None:
+    """After `kill -9` of the training: torch watches the parent, which here is the server that started this process."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def make_loader(recipe: Recipe, index: Path, *, start: int, num_steps: int, rank: int, world_size: int) -> Loader:
+    """Batches of steps start..num_steps-1 for one rank: video (B, T, H, W, 3) uint8, queries, tracks, visible."""
+    batches = ClipBatches(index, recipe.data, recipe.training.seed)
     sampler = StepSampler(
-        len(samples.store), recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
+        len(batches.store), recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
     )
-    workers = recipe.data.num_workers
-    return DataLoader(
-        samples,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return Loader(batches, sampler)

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
+HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
+"""Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
+weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +35,72 @@ class DataConfig:
     """Share of the points whose query is a random visible frame instead of the first one."""
     num_workers: int = 0
     """Loader processes per rank; 0 decodes in the training process. Never changes what is read."""
+    prefetch_factor: int = 2
+    """Batches that each loader process makes ahead: at most num_workers times this many wait in memory."""
+    on_error: str = "stop"
+    """What a clip that cannot be used does (damaged, too short, no visible point): `stop` the training, or `skip` to
+    another clip, said on stderr and counted in metrics.jsonl."""
     augment: bool = True
+    """False: the crop in the middle, and colours as they are. Lengths below are pixels of the clip."""
+    crop_size: tuple[int, int] | None = None
+    """Height and width of a sample; null keeps the clip's own size."""
+    max_padding: int = 24
+    """Black pixels added to each side, uniform from 0 to this."""
+    scale_range: tuple[float, float] = (0.75, 1.25)
+    """Bounds of the uniform scale of the first frame."""
+    scale_drift: float = 0.05
+    """Bound of the uniform change of scale at the second frame, per axis; later changes keep 0.8 of the last one."""
+    crop_margin: int = 10
+    """The resized frame exceeds the crop by at least this."""
+    crop_drift: int = 15
+    """Bound of the crop's uniform step at the second frame, per axis; later steps keep 0.8 of the last one."""
     flip: bool = True
-    zoom_range: tuple[float, float] = (0.75, 1.25)
-    """Bounds of the uniform magnification of the crop; 1 keeps the clip's scale, below 1 pads with grey."""
+    """Mirror horizontally and vertically, each for half of the samples."""
+    eraser_probability: float = 0.5
+    """Probability for each frame after the first that rectangles get their mean colour (points there are hidden)."""
+    replace_probability: float = 0.5
+    """The same for rectangles filled from another place of the clip, with other colours."""
+    max_patches: int = 10
+    """A frame that is erased or replaced gets 1 to this many rectangles."""
+    patch_size: tuple[int, int] = (2, 100)
+    """Sides of these rectangles: from the first to below the second."""
     jitter_probability: float = 0.25
+    """Probability for a sample that brightness, contrast, saturation and hue change, for each frame anew."""
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
-    eraser_probability: float = 0.5
-    """Probability for each frame after the first that rectangles are blanked (their points become invisible)."""
+    hue: float = 0.0796
+    """Bound of the turn of hues, 1 is a whole circle (published: 0.25 / 3.14)."""
+    blur_probability: float = 0.25
+    blur_kernel: int = 11
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Bounds of the uniform sigma, for each frame anew."""
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("stop", "skip"):
+            raise ValueError(f"data.on_error={self.on_error}; use stop or skip")
+        if self.blur_kernel % 2 == 0:
+            raise ValueError(f"data.blur_kernel={self.blur_kernel} must be odd")
+        for name, lowest in {
+            "num_frames": 1, "max_frame_stride": 1, "num_points": 1, "num_workers": 0, "prefetch_factor": 1,
+            "max_padding": 0, "crop_margin": 0, "crop_drift": 0, "max_patches": 1, "blur_kernel": 1,
+            "scale_drift": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
+        }.items():  # fmt: skip
+            if getattr(self, name) < lowest:
+                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {lowest}")
+        for name in ("random_query_share", "eraser_probability", "replace_probability", "jitter_probability",
+                     "blur_probability"):  # fmt: skip
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name}={getattr(self, name)} must lie in 0..1")
+        if self.hue > 0.5:
+            raise ValueError(f"data.hue={self.hue} must be at most 0.5, half of the circle")
+        if self.crop_size is not None and min(self.crop_size) < 1:
+            raise ValueError(f"data.crop_size={list(self.crop_size)} must be at least 1 x 1, or null")
+        for name, (low, high) in (
+            ("scale_range", self.scale_range), ("blur_sigma", self.blur_sigma), ("patch_size", self.patch_size),
+        ):  # fmt: skip
+            if not 0 < low <= high or (name == "patch_size" and low == high):
+                raise ValueError(f"data.{name}=[{low}, {high}]: give two positive bounds, the smaller one first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +171,6 @@ class Recipe:
             ("training.save_every", self.training.save_every),
             ("training.threads", self.training.threads),
             ("logging.log_every", self.logging.log_every),
-            ("data.num_frames", self.data.num_frames),
-            ("data.num_points", self.data.num_points),
-            ("data.max_frame_stride", self.data.max_frame_stride),
         ):
             if value < 1:
                 raise ValueError(f"stage {self.stage}: {name}={value} must be at least 1")
@@ -253,7 +309,9 @@ def from_dict(values: dict[str, Any]) -> Recipe:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 over what decides the weights: the recipe without `logging`, `exp_name` and the loader's processes."""
+    """sha256 over what decides the weights: the recipe without `logging`, `exp_name` and HOW_DATA_COMES."""
     values = as_dict(recipe)
-    values.pop("logging"), values.pop("exp_name"), values["data"].pop("num_workers")
+    values.pop("logging"), values.pop("exp_name")
+    for name in HOW_DATA_COMES:
+        values["data"].pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -3,15 +3,15 @@
 import contextlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
+from trainer.batch import Batch
 from trainer.checkpoint import load_checkpoint, load_into, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
@@ -36,7 +36,7 @@ class State:
     """Optimiser steps of the whole training."""
 
 
-def train(recipe: Recipe, run: Run, process: Process, state: State, loader: DataLoader) -> None:
+def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Iterable[Batch]) -> None:
     """Train in place from `state.step` to `state.num_steps`; checkpoints and metrics go to the run's folder.
 
     The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank), so a resumed run
@@ -46,7 +46,9 @@ def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Data
     start, num_steps = state.step, state.num_steps
     progress = Progress(run.metrics, recipe, start=start, num_steps=num_steps, process=process)
     state.model.train()
+    num_skipped = 0  # since the last row
     for step, batch in enumerate(loader, start=start):
+        num_skipped += int(batch.pop("num_skipped", torch.zeros(1)).sum())
         seed_step(recipe.training.seed, step, process.rank)
         learning_rate = learning_rate_at(step, num_steps, recipe.optimizer)
         set_learning_rate(optimizer, learning_rate)
@@ -68,10 +70,14 @@ def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Data
         state.step = done = step + 1
         is_save = done % recipe.training.save_every == 0 or done == num_steps
         if done % recipe.logging.log_every == 0 or is_save or step == start:
-            values = mean_over_ranks(torch.stack([*losses.values(), norm.to(process.device)])).tolist()
+            values = torch.stack(
+                [*losses.values(), norm.to(process.device), torch.tensor(float(num_skipped), device=process.device)]
+            )
+            *values, skipped = mean_over_ranks(values).tolist()
             row = dict(zip([*losses, "grad_norm"], values, strict=True))
             check_finite(row, step, run, scaler)
-            progress.log(done, row, learning_rate)
+            progress.log(done, row, learning_rate, num_skipped=round(skipped * process.world_size))
+            num_skipped = 0
         if is_save and process.is_main:
             save_checkpoint(run.checkpoint, resumable(run, state))
     progress.close()

@@ -21,14 +21,15 @@ class Progress:
         self.clips_per_step = training.batch_size * training.accumulation_steps * process.world_size
         self.began = self.last = time.monotonic()
         self.last_step, self.label = start, recipe.exp_name
+        self.counts_skips, self.num_skipped = recipe.data.on_error == "skip", 0
         if not self.is_main:
             return
         self.elapsed = forget_rows_after(metrics, start)
         self.file = metrics.open("a")
         self.bar = tqdm(total=num_steps, initial=start, unit="step", disable=not sys.stderr.isatty(), desc=self.label)
 
-    def log(self, step: int, row: dict[str, float], learning_rate: float) -> None:
-        """Record the values of `step` (the number of steps done)."""
+    def log(self, step: int, row: dict[str, float], learning_rate: float, num_skipped: int = 0) -> None:
+        """Record the values of `step` (the number of steps done), and the clips skipped since the last row."""
         if not self.is_main:
             return
         now = time.monotonic()
@@ -43,15 +44,19 @@ class Progress:
             "clips_per_second": round(speed, 3),
             "seconds": round(self.elapsed + now - self.began, 3),
         }
+        if self.counts_skips:
+            record["skipped_clips"] = num_skipped
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
+        self.num_skipped += num_skipped
+        skips = f"  {self.num_skipped} clips skipped" if self.num_skipped else ""
         left = (self.num_steps - step) * (now - self.began) / max(step - self.start, 1)
         if self.bar.disable:
-            text = f"step {step}/{self.num_steps}  loss {loss:.3f}  {speed:.2f} clips/s  {_clock(left)} left"
+            text = f"step {step}/{self.num_steps}  loss {loss:.3f}  {speed:.2f} clips/s{skips}  {_clock(left)} left"
             print(f"{self.label}: {text}", file=sys.stderr, flush=True)
         else:
             self.bar.update(step - self.bar.n)
-            self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.2f} clips/s")
+            self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.2f} clips/s{skips}")
 
     def close(self) -> None:
         """Close the metrics file and the bar."""

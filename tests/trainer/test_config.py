@@ -1,8 +1,10 @@
 """Recipes: strict keys and types, and an identity that only holds what decides the weights."""
 
+import dataclasses
+
 import pytest
 
-from trainer.config import as_dict, compose, compose_launch, from_dict, recipe_digest, stages
+from trainer.config import DataConfig, as_dict, compose, compose_launch, from_dict, recipe_digest, stages
 
 STEPS = ["training.num_epochs=null", "training.num_steps=5"]
 
@@ -21,6 +23,15 @@ def test_published_recipe_is_the_default():
     assert (recipe.optimizer.learning_rate, recipe.optimizer.weight_decay) == (5.0e-4, 1.0e-5)
 
 
+def test_published_augmentations_are_the_default():
+    data = compose("lbm").data
+    assert dataclasses.replace(data, dataset="movi_f") == DataConfig(
+        dataset="movi_f", num_workers=8, crop_size=(384, 512)
+    )
+    assert compose("lbm", ["data.crop_size=null"]).data.crop_size is None
+    assert compose("lbm", ["data=whole_frames"]).data.max_padding == 0
+
+
 def test_recipe_survives_a_round_trip():
     recipe = compose("lbm", STEPS)
     assert from_dict(as_dict(recipe)) == recipe
@@ -37,6 +48,16 @@ def test_recipe_survives_a_round_trip():
         ("training.precision=fp8", "fp32, bf16 or fp16"),
         ("training.batch_size=0", "at least 1"),
         ("optimizer.name=sgd", "known: adamw"),
+        ("data.on_error=ignore", "use stop or skip"),
+        ("data.hue=0.6", "at most 0.5"),
+        ("data.blur_kernel=10", "must be odd"),
+        ("data.patch_size=[9,2]", r"data\.patch_size=\[9, 2\]: give two positive bounds, the smaller one first"),
+        ("data.crop_size=[0,4]", "at least 1 x 1, or null"),
+        ("data.crop_size=384", "expected 2 values"),
+        ("data.jitter_probability=1.5", "must lie in 0..1"),
+        ("data.prefetch_factor=0", "at least 1"),
+        ("data.scale_drift=-0.1", "at least 0"),
+        ("data.num_frames=0", "at least 1"),
     ],
 )
 def test_a_mistake_is_named(override, message):

@@ -90,6 +90,22 @@ def test_resuming_repeats_the_undisturbed_run(tmp_path):
     assert all(b["seconds"] >= a["seconds"] for a, b in itertools.pairwise(rows))
 
 
+def test_skipped_clips_are_counted_in_the_metrics(tmp_path, capsys):
+    counts = {}
+    for on_error in ("stop", "skip"):
+        recipe, run = recipe_with("logging.log_every=2", f"data.on_error={on_error}"), make_run(tmp_path / on_error)
+        counted = batches(0)
+        if on_error == "skip":
+            for step, batch in enumerate(counted):
+                batch["num_skipped"] = torch.tensor([0, step, 0, 1])
+        train(recipe, run, ALONE, make_state(recipe), counted)
+        rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+        counts[on_error] = [(row["step"], row.get("skipped_clips")) for row in rows]
+    assert counts["skip"] == [(1, 1), (2, 2), (4, 7), (6, 11)]
+    assert counts["stop"] == [(1, None), (2, None), (4, None), (6, None)]
+    assert "21 clips skipped" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
     recipe, run = recipe_with("logging.log_every=1"), make_run(tmp_path)
     poisoned = batches(0)

@@ -22,6 +22,7 @@ TINY = [
     "model.dropout=0.1",
     "model.backbone_width=8",
     "data.dataset=toy",
+    "data.crop_size=null",
     "data.num_frames=3",
     "data.num_points=6",
     "data.num_workers=0",
