@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words, parse_recipe, parse_tracks
-from trainer.config import as_dict, compose, flat_keys, suggestion
+from trainer.config import HOW_DATA_COMES, as_dict, compose, flat_keys, suggestion
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
 
@@ -150,8 +150,12 @@ class Plan:
         ]
 
     def recipe_words(self, stage: str, section: str = "") -> str:
-        """What decides a stage's weights, or one section of it, as sorted key=value; `logging` decides nothing."""
+        """What decides a stage's weights, or one section of it, as sorted key=value.
+
+        `logging` decides nothing, nor does how data comes to the training.
+        """
         recipe = {key: value for key, value in self.recipes[stage].items() if key != "logging"}
+        recipe["data"] = {key: value for key, value in recipe["data"].items() if key not in HOW_DATA_COMES}
         recipe = recipe[section] if section else recipe
         return " ".join(sorted(f"{key}={json.dumps(_lookup(recipe, key))}" for key in flat_keys(recipe)))
 

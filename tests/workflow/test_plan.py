@@ -97,12 +97,12 @@ def test_more_clips_leave_the_facts_of_full_shards_alone(config):
     assert few.facts("index", {"dataset": "tiny"}) != many.facts("index", {"dataset": "tiny"})
 
 
-def test_a_recipe_is_one_fact_and_logging_is_none(config):
+def test_a_recipe_is_one_fact_and_logging_and_loader_processes_are_none(config):
     facts = [
         Plan(put(config, "stages.lbm.overrides", ["data.dataset=tiny", *words])).facts("train_stage", {"stage": "lbm"})
-        for words in ([], ["logging.log_every=7"], ["optimizer.learning_rate=1.0e-3"])
+        for words in ([], ["logging.log_every=7"], ["data.num_workers=3", "data.on_error=skip"], ["data.flip=false"])
     ]
-    assert facts[0] == facts[1] != facts[2]
+    assert facts[0] == facts[1] == facts[2] != facts[3]
 
 
 def test_the_next_command_follows_from_what_is_there(config, tmp_path):
