@@ -151,6 +151,26 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["movi_f", "annotate", "import", "mirror"])
+def test_a_target_that_cannot_be_written_is_one_line(studio, tmp_path, capsys, command):
+    (tmp_path / "file").write_text("in the way")
+    out = str(tmp_path / "file" / "out")
+    record = tmp_path / "x.tfrecord"
+    record.touch()
+    (tmp_path / "GSO").mkdir()
+    (tmp_path / "GSO" / "GSO.json").write_text("{}")
+    words = {
+        "movi_f": ["--seed", "0", "--assets", str(studio.assets)],
+        "annotate": [str(tmp_path)],
+        "import": [str(record)],
+        "mirror": ["--url", str(tmp_path)],
+    }[command]
+    assert main([command, *words, "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert out in error
+
+
 def test_a_missing_renderer_is_named_with_its_command(studio, monkeypatch, capsys):
     monkeypatch.undo()
     arguments = ["movi_f", "--seed", "1", "--out", str(studio.out), "--assets", str(studio.assets)]

@@ -115,6 +115,13 @@ def test_each_kind_of_variant_agrees_with_itself(assets, tmp_path, recipe):
     assert (metadata["scene"]["hdri"] is None) == (recipe in ("movi_a", "movi_b"))
 
 
+def test_one_frame_of_an_odd_size(assets, tmp_path):
+    clip = render(assets, tmp_path, "resolution=49", "num_frames=1", "save_flow=true")
+    figures = measure(load_clip(clip, TrackConfig(num_tracks=5)))
+    assert figures["query_px"] < BOUNDS["query_px"]
+    assert iio.imread(clip / "frames/000.png").shape == (49, 49, 3)
+
+
 def test_tracks_agree_with_rendered_coordinates_depth_and_flow(clip):
     """BOUNDS states the pixel errors: 0.02 px to the rendered object coordinates, 0.01 px to Blender's own flow."""
     figures = measure(load_clip(clip, FEW))
