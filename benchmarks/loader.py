@@ -2,7 +2,7 @@
 
 Makes its own clips in a scratch folder, then measures in one run, one thread each, ways that take turns:
 
-    published   folder of PNGs, PIL, the published augmentations on whole frames (benchmarks/published_way.py)
+    published   folder of PNGs as Pillow writes them, PIL, the published augmentations on whole frames (published_way.py)
     webdataset  a tar read by plain webdataset, PIL, our augmentations
     streaming   mosaicml-streaming (MDS shards, its PNG decoder), our augmentations; with --streaming-python, an
                 interpreter in which `import streaming` works (a stub of torchvision will do) and OpenCV too
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from trainer.augment import apply_plan, blur, draw_plan, erase, replace
 from trainer.colour import draw_jitter, jitter_colours, thumbnail_of
@@ -70,7 +71,7 @@ def film(path: Path, num_frames: int, size: int, number: int) -> np.ndarray:
 
 
 def make_data(scratch: Path, options: argparse.Namespace) -> Path:
-    """Write the clips as shards with an index and as folders of the same PNGs; returns the index."""
+    """Write the clips as shards with an index and as folders of PNGs as Pillow writes them; returns the index."""
     from shards import Clip, pack_clips, write_index
 
     rng = np.random.default_rng(0)
@@ -93,7 +94,9 @@ def make_data(scratch: Path, options: argparse.Namespace) -> Path:
         folder = scratch / "folders" / sample["__key__"]
         folder.mkdir(parents=True)
         for name, content in sample.items():
-            if not name.startswith("__"):
+            if name.endswith(".png"):
+                Image.open(io.BytesIO(content)).save(folder / name, compress_level=6)
+            elif not name.startswith("__"):
                 (folder / name).write_bytes(content)
     return index
 
@@ -107,8 +110,6 @@ def raw_samples(tar: Path) -> Iterator[dict]:
 
 def decode_members(read: Callable[[str], bytes], num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """video, tracks and visible of one clip with PIL and numpy."""
-    from PIL import Image
-
     images = [Image.open(io.BytesIO(read(f"frame{t:03d}.png"))).convert("RGB") for t in range(num_frames)]
     tracks, visible = (np.load(io.BytesIO(read(name))) for name in ("tracks.npy", "visible.npy"))
     return np.stack([np.array(image) for image in images]), tracks, visible
@@ -156,8 +157,6 @@ def measure(
         store.read(number, frames=slice(0, num_frames))
 
     def pil_alone(number: int, chosen: DataConfig, rng) -> None:
-        from PIL import Image
-
         folder = scratch / "folders" / store.keys[number]
         for name in names:
             Image.open(io.BytesIO((folder / name).read_bytes())).load()

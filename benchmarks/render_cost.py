@@ -165,11 +165,22 @@ def part_kubric(bench: Bench) -> None:
                 totals[way].append(whole_clip(spent))
         free = whole_clip(bench.run(words, way="kubric", affinity=0))
         reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
-        quality = [psnr(bench.frames_of(words, way), reference) for way in totals]
+        pictures = [bench.frames_of(words, way) for way in totals]
+        quality = [psnr(each, reference) for each in pictures]
+        draw_side_by_side(bench.options.out / f"side_by_side_{resolution}_{samples}.png", *pictures, reference)
         kubric, ours = (min(values) for values in totals.values())
         rows.append([f"{resolution}x{resolution}, {samples}", kubric, ours, f"{kubric / ours:.2f}", free, *quality])
     show(["size, samples", "Kubric's settings, CPU-s a clip of 24", "ours", "ratio", "Kubric's on all cores",
           "PSNR Kubric's", "PSNR ours"], rows)  # fmt: skip
+
+
+def draw_side_by_side(out: Path, kubric: np.ndarray, ours: np.ndarray, reference: np.ndarray) -> None:
+    """One frame by Kubric's settings, by ours, of the reference, and eight times the difference of the first two."""
+    middle = len(ours) // 2
+    difference = np.abs(kubric[middle].astype(int) - ours[middle]) * 8
+    panels = [kubric[middle], ours[middle], reference[middle], difference.clip(0, 255).astype(np.uint8)]
+    factor = max(1, 384 // ours.shape[1])
+    iio.imwrite(out, np.concatenate(panels, 1).repeat(factor, 0).repeat(factor, 1))
 
 
 def whole_clip(spent: dict[str, float]) -> float:
