@@ -2,7 +2,7 @@
 
 Makes its own clips in a scratch folder, then measures in one run, one thread each, ways that take turns:
 
-    published   folder of PNGs as Pillow writes them, PIL, the published augmentations on whole frames (published_way.py)
+    published   folder of PNGs as Pillow writes them, PIL, published augmentations on whole frames (published_way.py)
     webdataset  a tar read by plain webdataset, PIL, our augmentations
     streaming   mosaicml-streaming (MDS shards, its PNG decoder), our augmentations; with --streaming-python, an
                 interpreter in which `import streaming` works (a stub of torchvision will do) and OpenCV too
