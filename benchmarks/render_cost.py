@@ -32,8 +32,16 @@ from generation.environment import renderer_environment
 STAGE = Path(__file__).with_name("render_stage.py")
 RENDERING = "render"
 GRID = ((128, 4), (128, 16), (128, 64), (256, 4), (256, 16), (256, 64), (512, 16), (512, 64))
-SEED, NUM_FRAMES = 3, 3
+SEED, NUM_FRAMES = 3, 2
 REFERENCE_SAMPLES = 1024
+QUALITY_WORDS = (
+    "denoise_prefilter=accurate",
+    "denoise_prefilter=fast",
+    "denoise_quality=fast",
+    "denoise=false",
+    "world_map=256",
+    "world_map=1024",
+)
 SHARP = ("max_motion_blur=0.0",)
 
 
@@ -127,15 +135,15 @@ def part_parts(bench: Bench) -> None:
     for resolution in (128, 256, 512):
         base = size(resolution, 16)
         full, bare = bench.run(base), bench.run((*base, "denoise=false"))
-        fast, map1024 = bench.run((*base, "denoise_quality=fast")), bench.run((*base, "world_map=1024"))
         one = bench.run((*size(resolution, 1), "denoise=false"))
-        bounces = bench.run((*base, "max_bounces=3"))
         per_sample = (a_frame(bare) - a_frame(one)) / 15
-        rows.append([f"{resolution}x{resolution}", a_frame(full), per_sample, a_frame(one) - per_sample,
-                     a_frame(full) - a_frame(bare), a_frame(fast) - a_frame(bare), a_frame(map1024) - a_frame(full),
-                     a_frame(bounces) - a_frame(full)])  # fmt: skip
-    show(["size, 16 samples", "whole", "one sample", "all but samples", "denoiser, high", "denoiser, fast",
-          "importance map 1024 instead of 256", "3 bounces instead of 12"], rows)  # fmt: skip
+        row = [f"{resolution}x{resolution}", a_frame(full), per_sample, a_frame(one) - per_sample]
+        row.append(a_frame(full) - a_frame(bare))
+        for word in ("denoise_prefilter=accurate", "denoise_quality=fast", "world_map=1024", "max_bounces=3"):
+            row.append(a_frame(bench.run((*base, word))) - a_frame(full))
+        rows.append(row)
+    header = ["size, 16 samples", "whole", "one sample", "all but samples", "denoiser"]
+    show([*header, "guides cleaned first", "fast denoiser", "importance map 1024", "3 bounces, not 12"], rows)
 
 
 def part_quality(bench: Bench) -> None:
@@ -144,7 +152,7 @@ def part_quality(bench: Bench) -> None:
     for resolution in bench.options.sides:
         reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
         for samples in (4, 16, 64):
-            for words in ((), ("denoise_quality=fast",), ("denoise=false",), ("world_map=1024",), ("world_map=64",)):
+            for words in ((), *((word,) for word in QUALITY_WORDS)):
                 spent = bench.run((*size(resolution, samples), *words))
                 value = psnr(bench.frames_of((*size(resolution, samples), *words)), reference)
                 rows.append(

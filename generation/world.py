@@ -105,8 +105,10 @@ def _make_renderer(kubric: Any, scene: Any, config: MoviConfig, plan: ScenePlan,
     blender = renderer.blender_scene
     compat.choose_device(blender, config.device)
     blender.cycles.max_bounces = config.max_bounces
-    if config.denoise and config.denoise_quality == "fast":
-        blender.cycles.denoising_quality, blender.cycles.denoising_prefilter = "FAST", "NONE"
+    blender.cycles.denoising_quality = config.denoise_quality.upper()
+    blender.cycles.denoising_prefilter = config.denoise_prefilter.upper()
+    # Made for many lights: with the world alone it brings nothing, and takes a fifth of the time; lamps are worth it.
+    blender.cycles.use_light_tree = config.setting != "dome"
     blender.world.cycles.sampling_method = "MANUAL"
     blender.world.cycles.sample_map_resolution = config.world_map
     blender.view_settings.view_transform = "Filmic"  # as published; Blender 4 has another default
@@ -245,6 +247,8 @@ def _shade_with_environment(blender_object: Any, image: str, eye: list[float]) -
 
     material = bpy.data.materials.new("dome")
     material.use_nodes = True
+    # Only the camera sees the wall shine. Taken for a lamp, it would get half of all light samples for nothing.
+    material.cycles.emission_sampling = "NONE"
     tree = material.node_tree
     tree.nodes.clear()
 

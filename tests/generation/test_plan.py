@@ -44,6 +44,7 @@ def test_overrides():
         ("dynamic_region=1,0,0,-1,1,1", "the first three numbers are the low ends"),
         ("device=tpu", "use one of cpu, cuda, optix"),
         ("setting=moon", "use one of dome, clevr, shapes"),
+        ("denoise_prefilter=maybe", "use one of accurate, fast, none"),
     ],
 )
 def test_bad_overrides_say_what_is_wrong(word, message):
