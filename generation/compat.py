@@ -13,6 +13,8 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from generation.murmur import murmurhash3_32
+
 OLDEST, BEYOND = (4, 2), (4, 6)
 
 
@@ -42,19 +44,22 @@ def load_kubric(threads: int) -> types.ModuleType:
     version = bpy.app.version[:2]
     if not OLDEST <= version < BEYOND:
         raise RuntimeError(f"bpy {bpy.app.version_string} is untried; the renderer's environment pins 4.5")
-    has_tensorflow = "tensorflow" in sys.modules or importlib.util.find_spec("tensorflow") is not None
-    if not has_tensorflow:
-        sys.modules["tensorflow"] = _tensorflow_stand_in()
+    stand_ins = {"sklearn": _sklearn_stand_in(), "sklearn.utils": _sklearn_stand_in().utils}
+    if importlib.util.find_spec("tensorflow") is None:
+        stand_ins["tensorflow"] = _tensorflow_stand_in()
+    stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
+    sys.modules |= stand_ins
     try:
         import kubric
         import kubric.renderer
         import kubric.simulator
     finally:
-        # Left in place it would fool libraries that ask whether TensorFlow is there.
-        if not has_tensorflow:
-            del sys.modules["tensorflow"]
+        # Left in place they would fool libraries that ask whether the real ones are there.
+        for name in stand_ins:
+            del sys.modules[name]
     # Archives come from elsewhere, and kubric unpacks them with Python's old habit of trusting every path in them.
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    _fix_asset_lookup()
     _fix_object_coordinates()
     _fix_channel_names()
     _fix_flow()
@@ -77,6 +82,14 @@ def _tensorflow_stand_in() -> types.ModuleType:
     return tensorflow
 
 
+def _sklearn_stand_in() -> types.ModuleType:
+    """kubric uses scikit-learn for one hash function; importing it takes longer than importing Blender."""
+    sklearn = types.ModuleType("sklearn")
+    sklearn.utils = types.ModuleType("sklearn.utils")
+    sklearn.utils.murmurhash3_32 = murmurhash3_32
+    return sklearn
+
+
 def _fix_object_coordinates() -> None:
     """Without it object coordinates are all zero, silently: an AOV node's name is no longer its AOV's name."""
     from kubric.renderer import blender_utils
@@ -94,6 +107,20 @@ def _fix_object_coordinates() -> None:
 
     add_coordinate_material.is_fixed = True
     blender_utils.add_coordinate_material = add_coordinate_material
+
+
+def _fix_asset_lookup() -> None:
+    """Without it the simulator looks through all assets for each contact of each step: half of its time."""
+    from kubric.simulator import PyBullet
+
+    def _obj_idx_to_asset(self: Any, idx: int) -> Any:
+        known = getattr(self, "_asset_of", {})
+        if idx not in known or known[idx].linked_objects.get(self) != idx:
+            known = {asset.linked_objects[self]: asset for asset in self.scene.assets if self in asset.linked_objects}
+            self._asset_of = known
+        return known.get(idx)
+
+    PyBullet._obj_idx_to_asset = _obj_idx_to_asset
 
 
 def _fix_channel_names() -> None:
