@@ -39,8 +39,8 @@ QUALITY_WORDS = (
     "denoise_prefilter=fast",
     "denoise_quality=fast",
     "denoise=false",
-    "world_map=256",
-    "world_map=1024",
+    "world_map=512",
+    "world_map=4096",
 )
 SHARP = ("max_motion_blur=0.0",)
 
@@ -139,18 +139,34 @@ def part_parts(bench: Bench) -> None:
         per_sample = (a_frame(bare) - a_frame(one)) / 15
         row = [f"{resolution}x{resolution}", a_frame(full), per_sample, a_frame(one) - per_sample]
         row.append(a_frame(full) - a_frame(bare))
-        changes = ("denoise_prefilter=accurate", "denoise_quality=fast", "world_map=1024", "max_bounces=3")
+        changes = (
+            "denoise_prefilter=accurate",
+            "denoise_quality=fast",
+            "world_map=512",
+            "world_map=4096",
+            "max_bounces=3",
+        )
         row += [a_frame(bench.run((*base, word))) - a_frame(full) for word in changes]
         rows.append(row)
     header = ["size, 16 samples", "whole", "one sample", "all but samples", "denoiser"]
-    show([*header, "guides cleaned first", "fast denoiser", "importance map 1024", "3 bounces, not 12"], rows)
+    show(
+        [
+            *header,
+            "guides cleaned first",
+            "fast denoiser",
+            "importance map 512",
+            "importance map 4096",
+            "3 bounces, not 12",
+        ],
+        rows,
+    )
 
 
 def part_quality(bench: Bench) -> None:
     """PSNR to the reference."""
     rows = []
     for resolution in bench.options.sides:
-        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
+        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=4096"))
         for samples in (4, 16, 64):
             for words in ((), *((word,) for word in QUALITY_WORDS)):
                 spent = bench.run((*size(resolution, samples), *words))
@@ -172,7 +188,7 @@ def part_kubric(bench: Bench) -> None:
                 spent = bench.run(words, way=way, copy=f"-{repeat}" if repeat else "")
                 totals[way].append(whole_clip(spent))
         free = whole_clip(bench.run(words, way="kubric", affinity=0))
-        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=1024"))
+        reference = bench.frames_of((*size(resolution, REFERENCE_SAMPLES), "denoise=false", "world_map=4096"))
         pictures = [bench.frames_of(words, way) for way in totals]
         quality = [psnr(each, reference) for each in pictures]
         draw_side_by_side(bench.options.out / f"side_by_side_{resolution}_{samples}.png", *pictures, reference)
