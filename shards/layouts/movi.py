@@ -25,7 +25,7 @@ from shards.members import decode_codes, decode_rgb, encode_png, stack_frames
 from shards.tfrecord import Feature, decode_example, encode_example, read_records, write_record
 
 TRACKS, VISIBLE, OURS = "tracks", "visible", "metadata/frameline"
-NO_TRACKS = "MOVi has no point tracks: read the passes with shards.layouts.movi.read_movi_records and annotate them"
+NO_TRACKS = "MOVi has no point tracks; python -m generation import, annotate and shards pack make them from its passes"
 TEXTS = {"metadata/video_name", "background", "instances/asset_id", OURS}
 """The texts; `instances/asset_id` is a list of them. Other lists of bytes that are no images come as bytes."""
 IMAGES = ("video", "depth", "segmentations", "normal", "object_coordinates", "uv")
