@@ -118,7 +118,7 @@ def test_a_record_becomes_a_clip_without_tracks(tmp_path):
     (tmp_path / "features.json").write_text("{}")
     clip, other = read_movi(tmp_path)
     assert (clip.key, other.key) == ("2437", "9-1")
-    assert "python -m generation import" in clip.metadata["tracks"]
+    assert clip.tracks.shape == (T, 0, 2) and "python -m generation import" in clip.metadata["tracks"]
     depth = movi()[0]["depth"]
     np.testing.assert_allclose(clip.depth_m, 2.5 + depth * (7 / 65535), rtol=1e-6)
     assert clip.metadata["camera"]["focal_px"] == pytest.approx(35 / 32 * W)
