@@ -48,7 +48,7 @@ class MoviConfig:
     max_bounces: int = 12
     """Of a light path: 12 is Blender's default; 3 saves a third of the time and darkens corners a little."""
     world_map: int = 2048
-    """Width of the importance map of the world's light. Blender takes 4096 by itself, at 1.7 CPU-seconds a frame; 2048
+    """Width of the importance map of the world's light. Blender takes 4096 by itself, at 2.7 CPU-seconds a frame; 2048
     is as good (docs/explanation/generation.md), 512 is half a decibel worse and free."""
     min_static: int = 10
     max_static: int = 20
