@@ -58,13 +58,47 @@ def make_plain_renderer(kubric, scene, config, plan, scratch):
     return renderer
 
 
+def render_ours(job, config, plan, built, clock: Clock) -> None:
+    """Our settings, reader and writer."""
+    from generation import passes, render, renderer, world
+
+    out, blender = Path(job["out"]), built.renderer.blender_scene
+    renderer.render_clip(
+        blender, out / "scratch", threads=job["threads"], seed=job["seed"], motion_blur=plan.motion_blur
+    )
+    clock.lap("render")
+    if job["writes_exr"]:
+        focal_px = world.FOCAL_MM / world.SENSOR_MM * config.resolution
+        rendered = passes.read_rendered(out / "scratch", config.num_frames, focal_px, config.save_flow)
+        clock.lap("read EXR")
+        written = {"seed": job["seed"], "attempt": 0, "out": str(out / "clip"), "digest": ""}
+        render.write(written, config, plan, built, rendered, [])
+        clock.lap("write clip")
+
+
+def render_kubric(job, kubric, built, clock: Clock) -> None:
+    """Both layers a frame, all layers read by Kubric's own post-processing and written by its own writer."""
+    from generation import folder
+
+    out = Path(job["out"])
+    built.renderer.blender_scene.cycles.seed = job["seed"]
+    postprocess, built.renderer.postprocess = built.renderer.postprocess, lambda *a, **k: {}
+    built.renderer.render(return_layers=())
+    clock.lap("render")
+    layers = postprocess(out / "scratch", return_layers=KUBRIC_LAYERS)
+    clock.lap("read EXR")
+    kubric.write_image_dict(layers, out / "layers")
+    clock.lap("write clip")
+    folder.write_images(out / "clip" / "frames", layers["rgba"][..., :3])
+
+
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     if job["affinity"]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["affinity"]])
     clock = Clock()
     import_generation()
-    from generation import compat, folder, passes, render, world
+    from generation import compat, render, renderer, world
     from generation.config import MoviConfig
     from generation.scene import make_rng, plan_scene
 
@@ -76,32 +110,15 @@ def main() -> None:
     kubric = compat.load_kubric(job["threads"] if is_ours else os.cpu_count())
     clock.lap("import")
     if not is_ours:
-        world._make_renderer = make_plain_renderer
+        world.make_renderer = make_plain_renderer
     built = world.build_world(kubric, config, plan, assets, out / "scratch", rng)
     clock.lap("scene and physics")
-    blender = built.renderer.blender_scene
-    blender.cycles.seed = job["seed"]
     if not job["writes_exr"]:
-        built.renderer.exr_output_node.mute = True
-        built.renderer.set_exr_output_path = lambda path: None
+        renderer._write = lambda *arguments: None  # and no blur, which reads a file
     if is_ours:
-        blender.render.threads_mode, blender.render.threads = "FIXED", job["threads"]
-    postprocess, built.renderer.postprocess = built.renderer.postprocess, lambda *a, **k: {}
-    built.renderer.render(return_layers=())
-    clock.lap("render")
-    if is_ours and job["writes_exr"]:
-        focal_px = world.FOCAL_MM / world.SENSOR_MM * config.resolution
-        rendered = passes.read_rendered(out / "scratch", config.num_frames, focal_px, config.save_flow)
-        clock.lap("read EXR")
-        written = {"seed": job["seed"], "attempt": 0, "out": str(out / "clip"), "digest": ""}
-        render.write(written, config, plan, built, rendered, [])
-        clock.lap("write clip")
-    elif not is_ours:
-        layers = postprocess(out / "scratch", return_layers=KUBRIC_LAYERS)
-        clock.lap("read EXR")
-        kubric.write_image_dict(layers, out / "layers")
-        clock.lap("write clip")
-        folder.write_images(out / "clip" / "frames", layers["rgba"][..., :3])
+        render_ours(job, config, plan, built, clock)
+    else:
+        render_kubric(job, kubric, built, clock)
     print(json.dumps(clock.spent), flush=True)
 
 

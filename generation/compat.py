@@ -45,6 +45,7 @@ def load_kubric(threads: int) -> types.ModuleType:
     if not OLDEST <= version < BEYOND:
         raise RuntimeError(f"bpy {bpy.app.version_string} is untried; the renderer's environment pins 4.5")
     stand_ins = {"sklearn": _sklearn_stand_in(), "sklearn.utils": _sklearn_stand_in().utils}
+    stand_ins["trimesh"] = types.ModuleType("trimesh")  # kubric prepares new assets with it; nothing here does
     if importlib.util.find_spec("tensorflow") is None:
         stand_ins["tensorflow"] = _tensorflow_stand_in()
     stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
@@ -59,7 +60,6 @@ def load_kubric(threads: int) -> types.ModuleType:
             del sys.modules[name]
     # Archives come from elsewhere, and kubric unpacks them with Python's old habit of trusting every path in them.
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
-    _fix_asset_lookup()
     _fix_object_coordinates()
     _fix_channel_names()
     _fix_flow()
@@ -107,20 +107,6 @@ def _fix_object_coordinates() -> None:
 
     add_coordinate_material.is_fixed = True
     blender_utils.add_coordinate_material = add_coordinate_material
-
-
-def _fix_asset_lookup() -> None:
-    """Without it the simulator looks through all assets for each contact of each step: half of its time."""
-    from kubric.simulator import PyBullet
-
-    def _obj_idx_to_asset(self: Any, idx: int) -> Any:
-        known = getattr(self, "_asset_of", {})
-        if idx not in known or known[idx].linked_objects.get(self) != idx:
-            known = {asset.linked_objects[self]: asset for asset in self.scene.assets if self in asset.linked_objects}
-            self._asset_of = known
-        return known.get(idx)
-
-    PyBullet._obj_idx_to_asset = _obj_idx_to_asset
 
 
 def _fix_channel_names() -> None:
@@ -214,19 +200,6 @@ def choose_device(scene: Any, device: str) -> None:
     for each in preferences.devices:
         each.use = each in found
     scene.cycles.device = "GPU"
-
-
-def drop_passes(names: Sequence[str]) -> None:
-    """Neither render nor write these passes of the annotation layer: each costs time in every frame."""
-    import bpy
-
-    switches = {"UV": "use_pass_uv", "Vector": "use_pass_vector", "Normal": "use_pass_normal"}
-    scene = bpy.context.scene
-    writer = next(node for node in scene.node_tree.nodes if node.type == "OUTPUT_FILE")
-    for name in names:
-        writer.file_slots.remove(writer.inputs[name])
-        if not any(link.from_socket.name == name for link in scene.node_tree.links):  # the blur may still need it
-            setattr(scene.view_layers["AuxOutputs"], switches[name], False)
 
 
 def prepare_blender() -> None:

@@ -1,4 +1,4 @@
-"""Read the layers that kubric lets Blender write into one multi-layer EXR a frame."""
+"""Read the layers of the multi-layer EXR files that Blender writes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From the files that kubric lets Blender write to arrays over time.
+"""From the files that Blender writes to arrays over time.
 
 Renderer side. Legend: T frames, H W pixels, K bodies of the scene.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from generation.exr import CRYPTOMATTE, Layers
 from generation.motion import DegenerateSceneError
+from generation.renderer import ANNOTATION_FOLDER, IMAGE_FOLDER, PICTURE_FOLDER
 
 FARTHEST_M = 1e9
 """Blender gives 1e10 where a ray meets nothing; inside the dome every ray meets something."""
@@ -38,15 +39,18 @@ class Rendered:
 
 def read_rendered(scratch: Path, num_frames: int, focal_px: float, with_flow: bool) -> Rendered:
     """Read the scratch folder; raises DegenerateSceneError when files are missing or a picture makes no sense."""
-    paths = sorted((scratch / "exr").glob("*.exr"))
-    if len(paths) != num_frames:
-        raise DegenerateSceneError(f"Blender wrote {len(paths)} of {num_frames} frames")
-    frames = np.stack([iio.imread(scratch / "images" / f"{path.stem}.png")[..., :3] for path in paths])
+    images, pictures, annotations = (
+        sorted((scratch / name).glob("*")) for name in (IMAGE_FOLDER, PICTURE_FOLDER, ANNOTATION_FOLDER)
+    )
+    written = min(len(images), len(pictures), len(annotations))
+    if written != num_frames:
+        raise DegenerateSceneError(f"Blender wrote {written} of {num_frames} frames")
+    frames = np.stack([iio.imread(path)[..., :3] for path in images])
     stacks: dict[str, list[np.ndarray]] = {}
-    for path in paths:
-        layers = Layers(path)
+    for picture, annotation in zip(pictures, annotations, strict=True):
+        layers = Layers(annotation)
         parts = {
-            "z": layers.read("Depth", "V")[..., 0],
+            "z": Layers(picture).read("Depth", "V")[..., 0],
             "hashes": layers.read(CRYPTOMATTE, "R")[..., 0].view(np.uint32),
             "coordinates": layers.read("ObjectCoordinates", "RGB").clip(0, 1),
             "normals": layers.read("Normal", "XYZ"),

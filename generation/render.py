@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from generation import compat, folder
+from generation import compat, folder, renderer
 from generation.config import MoviConfig
 from generation.motion import DegenerateSceneError, check_motion
 from generation.passes import Rendered, number_instances, read_rendered
@@ -74,7 +74,8 @@ def render_clip(job: dict[str, Any], scratch: Path) -> None:
     camera = camera_over_time(world)
     bounds = np.array([scaled_bounds(body) for body in world.bodies]).reshape(-1, 2, 3)
     check_motion(config, world.is_dynamic, world.poses, bounds, np.array(camera["positions"]))
-    render_frames(world, job)
+    blender = world.renderer.blender_scene
+    renderer.render_clip(blender, scratch, threads=job["threads"], seed=job["seed"], motion_blur=plan.motion_blur)
     rendered = read_rendered(scratch, config.num_frames, FOCAL_MM / SENSOR_MM * config.resolution, config.save_flow)
     write(job, config, plan, world, rendered, used)
 
@@ -98,14 +99,6 @@ def assets_of(plan: ScenePlan) -> list[tuple[str, str]]:
     """The (source, id) of every asset in a scene."""
     objects = [("basic" if planned.material else "objects", planned.asset_id) for planned in plan.objects]
     return [("basic", "dome"), *objects, *([("hdri", plan.hdri)] if plan.hdri else [])]
-
-
-def render_frames(world: World, job: dict[str, Any]) -> None:
-    """Let Blender write every frame into the scratch folder."""
-    render = world.renderer.blender_scene.render
-    render.threads_mode, render.threads = "FIXED", job["threads"]
-    world.renderer.blender_scene.cycles.seed = job["seed"] % 2**31
-    world.renderer.render(return_layers=())
 
 
 def write(
@@ -213,11 +206,11 @@ def describe_body(world: World, index: int, mask: np.ndarray) -> dict[str, Any]:
 def describe_collisions(world: World) -> list[dict[str, Any]]:
     """Strongest contact per pair and frame, in frames from 0: the simulator reports every one of its steps."""
     strongest: dict[tuple[Any, ...], float] = {}
-    for contact in world.collisions:
-        pair = tuple(sorted(getattr(asset, "uid", "") for asset in contact["instances"]))
-        key = (int(contact["frame"]) - 1, *pair)
+    for contact in world.contacts:
+        pair = tuple(sorted(asset.uid for asset in contact.assets))
+        key = (int(contact.frame) - 1, *pair)
         if 0 <= key[0] < world.scene.frame_end:
-            strongest[key] = max(strongest.get(key, 0.0), float(contact["force"]))
+            strongest[key] = max(strongest.get(key, 0.0), float(contact.force))
     names = {body.uid: index for index, body in enumerate(world.bodies)}
     return [
         {"frame": frame, "bodies": [names.get(one, -1), names.get(other, -1)], "force": force}

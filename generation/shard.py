@@ -20,7 +20,8 @@ from generation.sources import sha256_of_pack
 
 FORMAT = "frameline-clips/1"
 RENDER_MODULES = (
-    "compat", "exr", "folder", "geometry", "motion", "murmur", "passes", "render", "scene", "sources", "world"
+    "compat", "exr", "folder", "geometry", "motion", "murmur", "passes", "render", "renderer", "scene",
+    "simulation", "sources", "world",
 )  # fmt: skip
 """Whose code decides a clip's bytes; what the recipe holds is in the digest by its values."""
 NUM_ATTEMPTS = 4

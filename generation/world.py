@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from generation import compat, sources
+from generation import sources
 from generation.config import STEP_RATE, Box, MoviConfig
+from generation.renderer import make_renderer
 from generation.scene import Colour, PlannedObject, ScenePlan
+from generation.simulation import Contact, settle, simulate
 
 FOCAL_MM, SENSOR_MM = 35.0, 32.0
 AMBIENT = (0.05, 0.05, 0.05)
@@ -44,7 +46,7 @@ class World:
     is_dynamic: list[bool] = field(default_factory=list)
     num_dropped: int = 0
     poses: dict[str, np.ndarray] = field(default_factory=dict)
-    collisions: list[dict[str, Any]] = field(default_factory=list)
+    contacts: list[Contact] = field(default_factory=list)
 
 
 def build_world(
@@ -59,7 +61,7 @@ def build_world(
         resolution=(config.resolution, config.resolution),
     )
     simulator = kubric.simulator.PyBullet(scene, scratch)
-    world = World(scene=scene, renderer=_make_renderer(kubric, scene, config, plan, scratch))
+    world = World(scene=scene, renderer=make_renderer(kubric, scene, config, plan, scratch))
     source = {
         name: kubric.AssetSource.from_manifest(manifest, scratch)
         for name, manifest in _local_manifests(assets, scratch).items()
@@ -69,9 +71,7 @@ def build_world(
     stage.add_camera(plan)
     stage.settle_static_objects(plan, ground)
     stage.throw_dynamic_objects(plan)
-    motion, world.collisions = simulator.run(frame_start=0, frame_end=scene.frame_end + 1)
-    for trait in ("position", "quaternion", "velocity", "angular_velocity"):
-        world.poses[trait] = np.array([motion[body][trait] for body in world.bodies])
+    world.poses, world.contacts = simulate(simulator, world.bodies, scene.frame_end + 1)
     return world
 
 
@@ -83,36 +83,6 @@ def _local_manifests(assets: Path, scratch: Path) -> dict[str, Path]:
         relocated[name] = scratch / f"{name}.json"
         relocated[name].write_text(json.dumps(content))
     return relocated
-
-
-def _make_renderer(kubric: Any, scene: Any, config: MoviConfig, plan: ScenePlan, scratch: Path) -> Any:
-    class ClipRenderer(kubric.renderer.Blender):
-        """Kubric's renderer, whose files are read by `generation.passes` instead of all layers twice."""
-
-        def postprocess(self, from_dir: Any, return_layers: Any) -> dict[str, np.ndarray]:
-            return {}
-
-    renderer = ClipRenderer(
-        scene,
-        scratch,
-        use_denoising=config.denoise,
-        samples_per_pixel=config.samples_per_pixel,
-        # 0.0 would add the blur's node all the same.
-        motion_blur=plan.motion_blur if plan.motion_blur > 0 else None,
-    )
-    compat.prepare_blender()
-    compat.drop_passes(["UV"] if config.save_flow else ["UV", "Vector"])
-    blender = renderer.blender_scene
-    compat.choose_device(blender, config.device)
-    blender.cycles.max_bounces = config.max_bounces
-    blender.cycles.denoising_quality = config.denoise_quality.upper()
-    blender.cycles.denoising_prefilter = config.denoise_prefilter.upper()
-    # Made for many lights: with the world alone it brings nothing, and takes a fifth of the time; lamps are worth it.
-    blender.cycles.use_light_tree = config.setting != "dome"
-    blender.world.cycles.sampling_method = "MANUAL"
-    blender.world.cycles.sample_map_resolution = config.world_map
-    blender.view_settings.view_transform = "Filmic"  # as published; Blender 4 has another default
-    return renderer
 
 
 @dataclass(frozen=True)
@@ -182,8 +152,7 @@ class _Stage:
                 if body is not None:
                     _set_surface(body, config.settle_friction, config.settle_restitution)
         if self.world.bodies:
-            start = -round(config.settle_seconds * config.frame_rate)
-            self.simulator.run(frame_start=start, frame_end=0)
+            settle(self.simulator, self.world.bodies, round(config.settle_seconds * config.frame_rate))
         _set_surface(ground, config.floor_friction, config.floor_restitution)
         for body in self.world.bodies:
             body.velocity, body.angular_velocity = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
