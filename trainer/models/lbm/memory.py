@@ -33,6 +33,11 @@ class Memory:
             entries.append(new)
             del entries[: -self.size]
 
+    def snapshot(self) -> "Memory":
+        """The memory as it is now: later frames do not change it."""
+        lists = {name: list(getattr(self, name)) for name in ("collision", "stream", "ignored")}
+        return Memory(size=self.size, num_layers=self.num_layers, **lists)
+
     def slots(self, kind: str, layer: int) -> Projected:
         """Keys and values (B, N, M, C) of one layer."""
         entries = [frame[layer] for frame in getattr(self, kind)]
