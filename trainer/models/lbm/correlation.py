@@ -68,10 +68,13 @@ class PlainCorrelation:
         return F.cross_entropy(self.computed.transpose(1, 2) / self.temperature, cell, reduction="none")
 
 
-def fuse_levels(levels: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    """Maps (layers, B, C, P) of the levels' features (B, C, h, w), finest first, for the convolutions (layers, L)."""
+def fuse_levels(levels: list[torch.Tensor], norms: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+    """Maps (layers, B, C, P) of the levels' features (B, C, h, w), finest first, for the convolutions (layers, L).
+
+    norms (B, 1, h, w): lengths of the features over their channels.
+    """
     with torch.autocast(weights.device.type, enabled=False):
-        unit = [F.normalize(level.float(), dim=1) for level in levels]
+        unit = [level.float() / norm for level, norm in zip(levels, norms, strict=True)]
         return _FuseLevels.apply(add_finest(weights.float()), *unit)
 
 
@@ -114,16 +117,18 @@ def add_finest(weights: torch.Tensor) -> torch.Tensor:
 
 
 def correlate_each(
-    query: torch.Tensor, levels: list[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor
+    query: torch.Tensor,
+    levels: list[torch.Tensor],
+    norms: list[torch.Tensor],
+    weight: torch.Tensor,
+    bias: torch.Tensor,
 ) -> torch.Tensor:
     """The plain way, for few points: unit query (B, N, C) with every level (B, C, h, w); weight (L,); (B, N, P)."""
     size = levels[0].shape[-2:]
     with torch.autocast(query.device.type, enabled=False):
         total = bias.float()
-        for level, factor in zip(levels, add_finest(weight.float()[None])[0], strict=True):
-            level = level.float()
-            norm = torch.linalg.vector_norm(level, dim=1).clamp(min=1e-12)  # (B, h, w)
-            similarity = (query @ level.flatten(2)).unflatten(-1, level.shape[-2:]) / norm[:, None]
+        for level, norm, factor in zip(levels, norms, add_finest(weight.float()[None])[0], strict=True):
+            similarity = (query @ level.float().flatten(2)).unflatten(-1, level.shape[-2:]) / norm
             if similarity.shape[-2:] != size:
                 similarity = F.interpolate(similarity, size, mode="bilinear", align_corners=False)
             total = total + factor * similarity.flatten(2)

@@ -18,17 +18,24 @@ from trainer.models.lbm.memory import Memory, MemoryAttention, interpolate_time
 
 @dataclass(frozen=True, kw_only=True)
 class Pyramid:
-    """One frame: features of each level (B, C, h, w), finest first, and their tokens (B, S, C)."""
+    """One frame: features of each level (B, C, h, w), finest first, their tokens (B, S, C), and norms (B, 1, h, w)."""
 
     levels: list[torch.Tensor]
     tokens: torch.Tensor
+    norms: list[torch.Tensor]
 
 
 def make_pyramid(features: torch.Tensor, config: LbmConfig) -> Pyramid:
     """Average-pool a frame's features (B, C, h, w) to all levels."""
-    levels = [features] + [F.avg_pool2d(features, 2**level) for level in range(1, config.num_levels)]
+    levels = [features]
+    for _ in range(1, config.num_levels):
+        levels.append(F.avg_pool2d(levels[-1], 2))
     tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
-    return Pyramid(levels=levels, tokens=tokens)
+    # Of the tokens, whose channels lie together: three times as fast as over the maps.
+    norms = torch.linalg.vector_norm(tokens.float(), dim=-1).clamp(min=1e-12)  # (B, S)
+    split = norms.split([level[0, 0].numel() for level in levels], 1)
+    norms = [norm.view(-1, 1, *level.shape[2:]) for norm, level in zip(split, levels, strict=True)]
+    return Pyramid(levels=levels, tokens=tokens, norms=norms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +111,7 @@ class Layer(nn.Module):
         weight, bias = self.corr_conv.weight.flatten(), self.corr_conv.bias.float()
         if maps is not None:
             return Correlation(query=unit, maps=maps, bias=bias, temperature=temperature)
-        values = correlate_each(unit, pyramid.levels, weight, bias)
+        values = correlate_each(unit, pyramid.levels, pyramid.norms, weight, bias)
         return PlainCorrelation(computed=values, temperature=temperature)
 
     def look_around(self, query: torch.Tensor, reference: torch.Tensor, pyramid: Pyramid) -> torch.Tensor:

@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         if num_points < FUSE_FROM and not torch.is_grad_enabled():
             return [None] * len(self.layers)
         weights = torch.stack([layer.corr_conv.weight.flatten() for layer in self.layers])
-        return list(fuse_levels(pyramid.levels, weights).unbind(0))
+        return list(fuse_levels(pyramid.levels, pyramid.norms, weights).unbind(0))
 
     def _head(self, name: str, query: torch.Tensor, points: torch.Tensor, pyramid: Pyramid) -> torch.Tensor:
         """Look around points (B, N, 2) pixels with the attention and block called `name`; (B, N, C)."""
