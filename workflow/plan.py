@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words, parse_recipe, parse_tracks
-from trainer.config import HOW_DATA_COMES, as_dict, compose, flat_keys, suggestion
+from trainer.config import HOW_DATA_COMES, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
 
@@ -44,7 +44,10 @@ class Plan:
         for name in self.datasets_of("render"):
             self._check_words(name)
         for benchmark in self.benchmarks.values():
-            self._check_scenes(benchmark)
+            self._check_scenes(f"benchmarks.{benchmark.name}", benchmark.dataset)
+        for name, recipe in self.recipes.items():
+            if recipe["validation"]["dataset"]:
+                self._check_scenes(f"validation of stages.{name}", recipe["validation"]["dataset"])
 
     def _check_words(self, dataset: str) -> None:
         try:
@@ -56,9 +59,9 @@ class Plan:
         except ValueError as error:
             raise ValueError(f"datasets.{dataset}.tracks: {error}") from None
 
-    def _check_scenes(self, benchmark: Benchmark) -> None:
-        """A seed is a scene: none of a benchmark's may be trained on."""
-        tested = self.datasets[benchmark.dataset]
+    def _check_scenes(self, who: str, dataset: str) -> None:
+        """A seed is a scene: none that a model is scored on may be trained on."""
+        tested = self.datasets[dataset]
         for stage, recipe in self.recipes.items():
             trained = self.datasets[recipe["data"]["dataset"]]
             shared = range(
@@ -66,7 +69,7 @@ class Plan:
             )
             if tested.is_rendered and trained.is_rendered and shared and tested.split == trained.split:
                 raise ValueError(
-                    f"benchmarks.{benchmark.name} scores on scenes that stages.{stage} trains on: {tested.name} and "
+                    f"{who} scores on scenes that stages.{stage} trains on: {tested.name} and "
                     f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "
                     f"change datasets.{tested.name}.first_seed, or its split"
                 )
@@ -76,6 +79,12 @@ class Plan:
         if dataset not in self.datasets:
             raise ValueError(
                 f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, self.datasets)}"
+            )
+        validated = recipe["validation"]["dataset"]
+        if validated and validated not in self.datasets:
+            raise ValueError(
+                f"stages.{stage}: validation.dataset={validated} is not under datasets: (null turns validation off), "
+                f"{suggestion(validated, self.datasets)}"
             )
         if source and source not in self.stages:
             raise ValueError(
@@ -121,6 +130,11 @@ class Plan:
 
     # Training and evaluation
 
+    def validation_index(self, stage: str) -> list[str]:
+        """The index that a stage is validated on during its training, if it is."""
+        dataset = self.recipes[stage]["validation"]["dataset"]
+        return [index_path(dataset)] if dataset else []
+
     def trackers(self) -> list[str]:
         """Names of the rows of every table."""
         return ["static", *(tracker for stage in self.stages for tracker in (f"{stage}-untrained", stage))]
@@ -152,9 +166,9 @@ class Plan:
     def recipe_words(self, stage: str, section: str = "") -> str:
         """What decides a stage's weights, or one section of it, as sorted key=value.
 
-        `logging` decides nothing, nor does how data comes to the training.
+        NO_WEIGHTS decide nothing, nor does how data comes to the training.
         """
-        recipe = {key: value for key, value in self.recipes[stage].items() if key != "logging"}
+        recipe = {key: value for key, value in self.recipes[stage].items() if key not in NO_WEIGHTS}
         recipe["data"] = {key: value for key, value in recipe["data"].items() if key not in HOW_DATA_COMES}
         recipe = recipe[section] if section else recipe
         return " ".join(sorted(f"{key}={json.dumps(_lookup(recipe, key))}" for key in flat_keys(recipe)))
@@ -198,7 +212,7 @@ class Plan:
                 "processes": str(self.stages[stage].processes),
             }
         if rule == "predict":
-            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "as trained")}
+            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "by data set")}
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
         if rule == "rulegraph":

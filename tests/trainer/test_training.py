@@ -32,6 +32,7 @@ TINY = [
     "training.precision=fp32",
     "training.threads=1",
     "training.save_every=3",
+    "validation.dataset=null",
     "logging.log_every=1",
 ]
 

@@ -70,6 +70,10 @@ def clips_of(wildcards):
     return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
 
 
+def validation_of(wildcards):
+    return plan.validation_index(wildcards.stage)
+
+
 def first_weights(wildcards):
     """The weights that a stage starts from, if it starts from another stage."""
     source = plan.recipes[wildcards.stage]["init_from"]
