@@ -44,7 +44,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
 def _synced(norm: nn.BatchNorm2d, device: torch.device) -> nn.Module:
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(norm)
-    synced = CpuSyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    synced = CpuSyncBatchNorm(norm.num_features, norm.eps, norm.momentum, dtype=norm.weight.dtype)
     synced.load_state_dict(norm.state_dict())
     synced.weight, synced.bias = norm.weight, norm.bias
     return synced.train(norm.training)
