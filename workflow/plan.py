@@ -15,6 +15,7 @@ from typing import Any
 
 from generation.config import as_words, parse_recipe, parse_tracks
 from trainer.config import HOW_DATA_COMES, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
+from workflow.archive import NOTE
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
 
@@ -112,12 +113,40 @@ class Plan:
         return [f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "json")]
 
     def downloads(self) -> dict[str, Dataset]:
-        """Data sets whose file is not there yet, by its path. A file that a person put there is never touched."""
+        """Data sets that are not there yet, or that a download made, by the file that it writes.
+
+        What a person put there is never touched.
+        """
         files = (self.datasets[name] for name in self.datasets_of("tapvid"))
-        return {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
+        found = {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
+        archives = (dataset for dataset in self.datasets.values() if dataset.is_archive)
+        return found | {_marker(known): known for known in archives if self.is_unpacked_by_us(known.path)}
 
     def is_made_by_us(self, path: str) -> bool:
         return not self.is_there(path) or self.is_there(f"{path}.prov.json")
+
+    def is_unpacked_by_us(self, folder: str) -> bool:
+        return not self.is_there(folder) or self.is_there(f"{folder}/{NOTE}")
+
+    def fetch_words(self, dataset: Dataset) -> str:
+        """The command that downloads a data set, but for its output."""
+        keys = ("url", "sha256") if dataset.is_archive else ("url", "member", "sha256")
+        words = [f"--{key}={value}" for key in keys if (value := getattr(dataset, key))]
+        if dataset.is_archive:
+            return quote(["workflow.archive", *words, f"--folder={dataset.path}"])
+        return quote(["workflow.fetch", *words])
+
+    def pack_input(self, dataset: str, shard: str) -> str:
+        """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
+        known = self.datasets[dataset]
+        if known.is_rendered:
+            return f"data/tracks/{dataset}/shard-{shard}.json"
+        return _marker(known) if known.is_archive and self.is_unpacked_by_us(known.path) else known.path
+
+    def pack_source(self, dataset: str, shard: str) -> str:
+        """What a shard is packed from."""
+        known = self.datasets[dataset]
+        return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
@@ -317,6 +346,11 @@ def index_path(dataset: str) -> str:
 def page_path(dataset: str) -> str:
     """The page that says what is in a packed data set."""
     return f"results/data/{dataset}.html"
+
+
+def _marker(dataset: Dataset) -> str:
+    """What is written when a data set's archive is unpacked: a folder's own time stamps say nothing."""
+    return f"{dataset.path}.json"
 
 
 def short_digest(value: Any) -> str:

@@ -50,13 +50,8 @@ def assets_of(wildcards):
 
 
 def shard_source(wildcards):
-    """What one shard is packed from."""
-    dataset = plan.datasets[wildcards.dataset]
-    return (
-        f"data/tracks/{wildcards.dataset}/shard-{wildcards.shard}.json"
-        if dataset.is_rendered
-        else dataset.path
-    )
+    """What one shard waits for."""
+    return plan.pack_input(wildcards.dataset, wildcards.shard)
 
 
 def shards_of(wildcards):
