@@ -35,6 +35,10 @@ class Validator:
         self.recipe, self.config, self.run, self.process = recipe, recipe.validation, run, process
         self.truth = Truth(run.validation_index)
         self.names = self.truth.names[: self.config.num_videos]
+        if not self.names:
+            raise ValueError(
+                f"{self.truth.path}: holds no video to validate on; pack some, or set validation.dataset=null"
+            )
         self.every = self.config.every_steps or max(1, steps_per_epoch)
         self.memory_size = self.config.memory_size or memory_size_of(self.truth.dataset)
         # What makes two scores comparable. How often they are taken does not.

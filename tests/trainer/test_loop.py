@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from shards import sample_ids
 from trainer.checkpoint import load_checkpoint, save_checkpoint
 from trainer.config import Recipe, compose
 from trainer.distributed import Process
+from trainer.launch import distribute
 from trainer.loop import State, restore, save, seed_step, train
 from trainer.optim import learning_rate_at, make_optimizer
 from trainer.run import Run
@@ -194,6 +196,20 @@ def test_no_step_waits_for_a_number(tmp_path):
     with Counting():
         train(recipe, make_run(tmp_path), ALONE, state, watched())
     assert counts == [0] * 6, "a .item() for each step would make a GPU wait"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
+def test_a_compiled_objective_trains_the_same_weights(tmp_path):
+    trained = []
+    for overrides in ([], ["training.compile=true"]):
+        recipe = recipe_with(*overrides)
+        state = make_state(recipe)
+        distribute(recipe, ALONE, state)
+        assert (state.objective._compiled_call_impl is None) == (not overrides)
+        train(recipe, make_run(tmp_path / str(len(trained))), ALONE, state, batches(0))
+        trained.append(weights_of(state))
+    np.testing.assert_allclose(*trained, rtol=1e-5)
 
 
 def test_skipped_clips_are_counted_in_the_metrics(tmp_path, capsys):
