@@ -15,6 +15,9 @@ from eval.tapvid import QUERY_MODES
 from trainer.checkpoint import load_into, load_weights
 from trainer.models import TASKS
 
+MEMORY_SIZES = {"davis": 20, "robotap": 60, "kinetics": 36}
+"""Memory slots at evaluation by a part of the data set's name, as published for LBM."""
+
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
@@ -25,12 +28,22 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
     parser.add_argument("--truth", type=Path, required=True, help="index.json of the packed benchmark")
     parser.add_argument("--query-mode", choices=QUERY_MODES, default="first")
-    parser.add_argument("--memory-size", type=int, help="memory slots at evaluation (default: as trained)")
+    parser.add_argument(
+        "--memory-size",
+        type=int,
+        help="memory slots (default: by the data set's name, "
+        f"{', '.join(f'{name} {size}' for name, size in MEMORY_SIZES.items())}, else as trained)",
+    )
     parser.add_argument("--tracker", default="", help="name in the tables (default: the stage of the weights)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
     return parser.parse_args(arguments)
+
+
+def memory_size_of(dataset: str) -> int | None:
+    """Memory slots with which a data set is evaluated by default (`tapvid_davis`: 20); None: as trained."""
+    return next((size for name, size in MEMORY_SIZES.items() if name in dataset.lower()), None)
 
 
 def load_model(weights: Path, device: str) -> tuple[nn.Module, str]:
@@ -75,13 +88,14 @@ def predict(options: argparse.Namespace) -> None:
     model, stage = load_model(options.weights, options.device)
     truth = Truth(options.truth)
     tracker = options.tracker or stage
+    memory_size = options.memory_size or memory_size_of(truth.dataset)
     names = tqdm(truth.names, desc=f"{tracker} on {truth.dataset}", unit="video", disable=None)
     write_predictions(
         options.out,
         tracker=tracker,
         query_mode=options.query_mode,
         truth_sha256=truth.sha256,
-        videos=(predict_video(model, truth, name, options.query_mode, options.memory_size) for name in names),
+        videos=(predict_video(model, truth, name, options.query_mode, memory_size) for name in names),
     )
     print(f"{options.out}: {len(truth.names)} videos")
 
