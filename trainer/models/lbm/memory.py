@@ -33,6 +33,27 @@ class Memory:
             entries.append(new)
             del entries[: -self.size]
 
+    def join(self, newer: "Memory") -> None:
+        """Append the points of a memory with at most as many frames, the last of them the same frame.
+
+        Slots of earlier frames, which the new points do not have, hold zeros and are ignored.
+        """
+        missing = len(self.ignored) - len(newer.ignored)
+        blank = [torch.ones_like(newer.ignored[-1])] * missing
+        self.ignored = [torch.cat(pair, 1) for pair in zip(self.ignored, blank + newer.ignored, strict=True)]
+        for kind in ("collision", "stream"):
+            added = getattr(newer, kind)
+            added = [[(torch.zeros_like(key), torch.zeros_like(value)) for key, value in added[-1]]] * missing + added
+            for frame, others in zip(getattr(self, kind), added, strict=True):
+                for layer, (own, other) in enumerate(zip(frame, others, strict=True)):
+                    frame[layer] = tuple(torch.cat(pair, 1) for pair in zip(own, other, strict=True))
+
+    def keep(self, index: torch.Tensor) -> None:
+        """Forget all points but those at index (K,), which get this order."""
+        self.ignored = [ignored[:, index] for ignored in self.ignored]
+        for frame in [*self.collision, *self.stream]:
+            frame[:] = [(key[:, index], value[:, index]) for key, value in frame]
+
     def slots(self, kind: str, layer: int) -> Projected:
         """Keys and values (B, N, M, C) of one layer."""
         entries = [frame[layer] for frame in getattr(self, kind)]
