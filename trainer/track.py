@@ -19,7 +19,7 @@ from trainer.models.lbm.model import Lbm
 from trainer.models.lbm.tracker import LbmTracker, check_points
 from trainer.predict import load_model
 from trainer.query_points import parse_points
-from trainer.tracks_file import writing_tracks
+from trainer.tracks_file import TracksWriter, writing_tracks
 from trainer.video import Video, open_video, write_video
 
 EXAMPLES = """examples:
@@ -197,8 +197,8 @@ def track(options: argparse.Namespace) -> None:
         print(f"{path}: {len(query_tyx)} points, {tracker.num_frames} frames")
 
 
-def record(tracked: Iterable[tuple[np.ndarray, Rows]], writer) -> Iterator[tuple[np.ndarray, Rows]]:
-    """Pass frames on, and give their rows to a `TracksWriter`."""
+def record(tracked: Iterable[tuple[np.ndarray, Rows]], writer: TracksWriter) -> Iterator[tuple[np.ndarray, Rows]]:
+    """Pass frames on, and give their rows to the writer."""
     for frame, rows in tracked:
         writer.append(rows.points, rows.visible, rows.uncertainty)
         yield frame, rows

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class VideoTracks:
 class TracksWriter:
     """Takes the rows of one frame after the other; see `writing_tracks`."""
 
-    def __init__(self, files: dict[str, tempfile._TemporaryFileWrapper]):
+    def __init__(self, files: dict[str, IO[bytes]]):
         self._files, self.num_frames = files, 0
 
     def append(self, points: np.ndarray, visible: np.ndarray, uncertainty: np.ndarray) -> None:
