@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -123,9 +123,14 @@ def follow(tracker: LbmTracker, frames: Iterable[np.ndarray], query_tyx: np.ndar
         raise ValueError(f"the video has ended after {number + 1} frames, before the query frame {late} of a point")
 
 
-def draw(tracked: Iterable[tuple[np.ndarray, Rows]], num_points: int) -> Iterator[np.ndarray]:
-    """Yield the frames with the points drawn, each with the trail of its last frames; hidden points are hollow."""
-    colours, past = point_colours(num_points), deque(maxlen=TRAIL + 1)
+def draw(
+    tracked: Iterable[tuple[np.ndarray, Rows]], num_points: int, colours: Sequence[tuple[int, int, int]] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the frames with the points drawn, each with the trail of its last frames; hidden points are hollow.
+
+    `colours`: RGB of each point, default those of `point_colours`.
+    """
+    colours, past = point_colours(num_points) if colours is None else colours, deque(maxlen=TRAIL + 1)
     for frame, rows in tracked:
         past.append(rows)
         begun = np.flatnonzero(rows.begun)
