@@ -57,6 +57,11 @@ class LbmTracker:
         return self.positions.ids
 
     @property
+    def num_frames(self) -> int:
+        """Frames of this video that were seen so far."""
+        return self._frame_number + 1
+
+    @property
     def positions(self) -> Positions:
         """The points in the frame that was seen last, those included that were added in it; ValueError before start."""
         self._check_started()
@@ -69,7 +74,7 @@ class LbmTracker:
         for points that are not finite or outside the frame.
         """
         image = self._check_frame(frame, None)
-        points = _check_points(points, tuple(image.shape[-2:]))
+        points = check_points(points, tuple(image.shape[-2:]))
         self.frame_size = tuple(image.shape[-2:])
         self._frame_number, self._image, self._seen = 0, image, None
         self._positions = _no_positions()
@@ -96,7 +101,7 @@ class LbmTracker:
         whole-video call had this query frame. Raises ValueError as `start` does.
         """
         self._check_started()
-        return self._add(_check_points(points, self.frame_size))
+        return self._add(check_points(points, self.frame_size))
 
     def remove(self, ids: Sequence[int] | np.ndarray | int) -> None:
         """Stop following points; their ids are not given again. Raises ValueError for ids that are not followed."""
@@ -160,7 +165,7 @@ class LbmTracker:
 
     def _check_frame(self, frame: Array, size: tuple[int, int] | None) -> torch.Tensor:
         """The frame as (1, 3, H, W) uint8 on the model's device; ValueError that names the frame."""
-        name = f"frame {0 if size is None else self._frame_number + 1}"
+        name = f"frame {0 if size is None else self.num_frames}"
         if frame is None:
             raise ValueError(f"{name} is missing (None); go on with the next frame, or start again")
         if not isinstance(frame, np.ndarray | torch.Tensor):
@@ -179,8 +184,8 @@ class LbmTracker:
         return frame.to(self.model.mean.device).permute(2, 0, 1)[None]
 
 
-def _check_points(points: Array | Sequence, size: tuple[int, int]) -> np.ndarray:
-    """Points as (N, 2) float32; ValueError for those that are no positions in a frame of this size."""
+def check_points(points: Array | Sequence, size: tuple[int, int]) -> np.ndarray:
+    """Points (N, 2) as float32; ValueError for those that are no positions in a frame of this size (height, width)."""
     points = points.detach().cpu().numpy() if isinstance(points, torch.Tensor) else np.asarray(points)
     if points.size == 0:
         return np.zeros((0, 2), np.float32)
