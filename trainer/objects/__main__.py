@@ -144,20 +144,20 @@ def track_video(
         tracker = new_tracker(points, settings, Path(options.video).name)
         frames, num_frames = choose_frames(video, 0, options.max_frames)
         bar = tqdm(frames, total=num_frames, unit="frame", disable=None, desc=video.name)
-        tracked = _record(follow(bar, look_up(detections), tracker), file, rows)
+        tracked = _record(follow(bar, look_up(detections), tracker), file, rows, options.max_frames is None)
         if options.draw:
             write_video((draw_objects(frame, found, tracker) for frame, found in tracked), video.rate, options.draw)
         else:
             deque(tracked, maxlen=0)
     write_text(options.out, json.dumps(rows))
     num_tracks = len({row["track_id"] for row in rows})
-    print(f"{options.out}: {len(rows)} boxes, {num_tracks} tracks, {bar.n} frames")
+    print(f"{options.out}: {len(rows)} boxes, {num_tracks} tracks, {tracker.num_frames} frames")
 
 
 def _record(
-    tracked: Iterable[tuple[np.ndarray, list[TrackedBox]]], file: DetectionFile, rows: list[dict]
+    tracked: Iterable[tuple[np.ndarray, list[TrackedBox]]], file: DetectionFile, rows: list[dict], is_whole: bool
 ) -> Iterator[tuple[np.ndarray, list[TrackedBox]]]:
-    """Pass frames on and add their boxes to `rows`; in the end, tell of detections that no frame was there for."""
+    """Pass frames on and add their boxes to `rows`; in the end, tell of detections after a whole video's last frame."""
     images = {frame: (image, video) for image, (video, frame) in file.images.items()}
     number = -1
     for number, (frame, found) in enumerate(tracked):
@@ -169,7 +169,7 @@ def _record(
     if late and len(late) == len(wanted):
         told = f"all detections are of frames from {min(late)} on, and the video ends with frame {number}"
         raise ValueError(f"{file.path}: {told}; do they belong together?")
-    if late:
+    if late and is_whole:
         print(f"note: {file.path}: detections of {len(late)} frames after the last one, {number}", file=sys.stderr)
 
 

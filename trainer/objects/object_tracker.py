@@ -78,6 +78,11 @@ class ObjectTracker:
         """Where the points that were followed into the last frame are, those included that were then given up."""
 
     @property
+    def num_frames(self) -> int:
+        """Frames seen so far."""
+        return self._frame_number + 1
+
+    @property
     def owners(self) -> dict[int, int]:
         """Track number of each point id that is followed now."""
         return {int(point): track.number for track in self._tracks for point in track.points}
