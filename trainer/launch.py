@@ -120,7 +120,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     torch.manual_seed(recipe.training.seed)
     model = task.build(recipe.model)
     if run.init_weights:
-        load_into(model, load_weights(run.init_weights)[0], run.init_weights)
+        load_into(model, task.fit_weights(load_weights(run.init_weights)[0], model), run.init_weights)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
     model.to(process.device)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from shards.film import TRAIL, draw_tracks, point_colours
 from trainer.models.lbm.model import Lbm
 from trainer.models.lbm.tracker import LbmTracker, check_points
-from trainer.predict import load_model
+from trainer.predict import INPUT_SIZE_HELP, load_model, parse_size
 from trainer.query_points import parse_points
 from trainer.tracks_file import TracksWriter, writing_tracks
 from trainer.video import Video, open_video, write_video
@@ -54,6 +54,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--points", required=True, help="grid:20, a file.csv (columns x,y or t,x,y), or 'x,y;x,y'")
     parser.add_argument("--out", type=Path, help="the drawn video to write (.mp4)")
     parser.add_argument("--tracks", type=Path, help="the tracks to write (.npz, format frameline-tracks/1)")
+    parser.add_argument("--input-size", type=parse_size, metavar="HxW", help=INPUT_SIZE_HELP)
     parser.add_argument("--memory-size", type=int, help="frames that the tracker remembers (default: as trained)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
     parser.add_argument("--max-frames", type=int, help="stop after this many frames")
@@ -71,13 +72,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def load_tracker(weights: Path, device: str, memory_size: int | None = None) -> LbmTracker:
+def load_tracker(
+    weights: Path, device: str, memory_size: int | None = None, input_size: tuple[int, int] | None = None
+) -> LbmTracker:
     """A tracker with the weights of a file; ValueError for weights of another system, and a device that is not here."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device it was not built for
         raise ValueError(f"--device {device}: not available here ({str(error).splitlines()[0]})") from None
-    model, stage = load_model(weights, device)
+    model, stage = load_model(weights, device, input_size)
     if not isinstance(model, Lbm):
         raise ValueError(f"{weights}: weights of {stage!r}, a {type(model).__name__}; tracking videos needs an LBM")
     return LbmTracker(model, memory_size)
@@ -178,7 +181,7 @@ def choose_frames(video: Video, start_frame: int, max_frames: int | None) -> tup
 
 def track(options: argparse.Namespace) -> None:
     """Track one video and write what was asked for; ValueError for weights, a video or points that do not serve."""
-    tracker = load_tracker(options.weights, options.device, options.memory_size)
+    tracker = load_tracker(options.weights, options.device, options.memory_size, options.input_size)
     with open_video(options.video) as video, contextlib.ExitStack() as stack:
         frames, num_frames = choose_frames(video, options.start_frame, options.max_frames)
         first = next(frames)
