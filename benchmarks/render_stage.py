@@ -1,11 +1,13 @@
 """Renderer side of render_cost.py: one scene, rendered as one setting says, with CPU-seconds of every phase.
 
 Runs with the renderer's interpreter: `python -P render_stage.py JOB.json`, a JSON of recipe, seed, assets, out, way,
-threads, affinity and writes_exr. Prints one line of JSON. `way` is "ours", or "kubric": Kubric's own renderer
-settings, all layers read by its own post-processing and written by its own writer, with the fixes that make it run.
+threads, affinity and writes_exr. Prints one line of JSON; `frames` holds the CPU-seconds of every frame in the order in
+which they were rendered. `way` is "ours", or "kubric": Kubric's own renderer settings, all layers read by its own
+post-processing and written by its own writer, with the fixes that make it run.
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -44,6 +46,14 @@ class Clock:
         now = time.process_time()
         self.spent[name] = self.spent.get(name, 0.0) + now - self.before
         self.before = now
+
+
+def count_renders(clock: Clock, moments: list[float]) -> None:
+    """Note the clock at the end of every frame that Blender renders."""
+    import bpy
+
+    moments.append(clock.before)
+    bpy.app.handlers.render_complete.append(lambda *arguments: moments.append(time.process_time()))
 
 
 def make_plain_renderer(kubric, scene, config, plan, scratch):
@@ -115,10 +125,13 @@ def main() -> None:
     clock.lap("scene and physics")
     if not job["writes_exr"]:
         renderer._write = lambda *arguments: None  # and no blur, which reads a file
+    moments: list[float] = []
+    count_renders(clock, moments)
     if is_ours:
         render_ours(job, config, plan, built, clock)
     else:
         render_kubric(job, kubric, built, clock)
+    clock.spent["frames"] = [after - before for before, after in itertools.pairwise(moments)]
     print(json.dumps(clock.spent), flush=True)
 
 

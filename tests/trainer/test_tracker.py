@@ -72,6 +72,18 @@ def test_points_added_and_removed_later_equal_the_whole_video(model, video, poin
     assert [row_of[number] for number in tracker.ids] == [0, 3, 5, 4]
 
 
+def test_adding_and_removing_leave_a_snapshot_of_the_memory_as_it_was(model, video, points):
+    tracker = LbmTracker(model)
+    tracker.start(video[0], points[:3])
+    tracker.step(video[1])
+    snapshot = tracker._memory.snapshot()
+    tracker.add(points[3:])
+    tracker.remove(0)
+    for kind in ("collision", "stream"):
+        assert snapshot.slots(kind, 0)[0].shape[1:3] == (3, 2)
+        assert tracker._memory.slots(kind, 0)[0].shape[1:3] == (5, 2)
+
+
 def test_ids_are_never_used_twice_and_a_new_start_forgets(model, video, points):
     tracker = LbmTracker(model)
     assert tracker.start(video[0], points[:3]).ids.tolist() == [0, 1, 2]

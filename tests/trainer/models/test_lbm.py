@@ -37,8 +37,11 @@ def test_fused_correlation_equals_the_plain_one(model):
         maps.append(F.interpolate(cosine, (16, 24), mode="bilinear", align_corners=False))
     mixed = layer.corr_conv(torch.stack(maps, 2).flatten(0, 1)).view(2, 9, -1)
     plain = maps[0].flatten(2) + mixed
-    fused = layer.correlate(query, make_pyramid(features, model.config))
-    torch.testing.assert_close(fused, plain, atol=1e-5, rtol=0)
+    pyramid = make_pyramid(features, model.config)
+    fused = layer.correlate(query, pyramid, model.transformer.fuse(pyramid, 100)[0])
+    torch.testing.assert_close(fused.values(), plain, atol=1e-5, rtol=0)
+    one_by_one = layer.correlate(query, pyramid, None)
+    torch.testing.assert_close(one_by_one.values(), plain, atol=1e-5, rtol=0)
 
 
 def test_points_do_not_see_each_other(model):

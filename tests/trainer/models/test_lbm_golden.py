@@ -94,7 +94,7 @@ def test_inference(model, golden, memory_size):
     compare("collision", [x.collision for x in frames], 1e-4)
     compare("stream", [x.stream for x in frames], 1e-4)
     for layer in range(3):
-        correlation = [x.layers[layer].correlation for x in frames]
+        correlation = [x.layers[layer].correlation.values() for x in frames]
         compare(f"corr{layer}_max", [x.amax(-1) for x in correlation], 1e-4)
         compare(f"corr{layer}_mean", [x.mean(-1) for x in correlation], 1e-4)
         compare(f"corr{layer}_argmax", [x.argmax(-1) for x in correlation], 0)

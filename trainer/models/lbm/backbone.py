@@ -3,9 +3,13 @@
 Legend: B batch (of frames), C channels, H W input pixels, h w = H/4 W/4 cells, N points.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from trainer.models.lbm.config import LbmConfig
 
@@ -41,7 +45,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: LbmConfig):
         super().__init__()
-        width = config.backbone_width
+        width, self.recompute = config.backbone_width, config.recompute == "frame"
         self.layer1 = nn.Sequential(
             nn.Conv2d(3, width, 7, 2, 3, bias=False),
             nn.BatchNorm2d(width),
@@ -62,6 +66,27 @@ class Backbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            contexts = lambda: (contextlib.nullcontext(), self.statistics_kept())  # noqa: E731
+            return checkpoint(self.encode, frames, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+        return self.encode(frames)
+
+    @contextlib.contextmanager
+    def statistics_kept(self) -> Iterator[None]:
+        """Batch norm's running statistics stay as they are: what is computed again must not count twice."""
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, before, strict=True):
+                norm.momentum = momentum
+                norm.num_batches_tracked.copy_(count)
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames (B, 3, H, W), normalised -> (B, C, h, w)."""
         x1 = self.layer1(frames)  # (B, C, h, w)
         x2 = self.layer2(x1)  # (B, 2C, h/2, w/2)
         x3 = self.layer3(x2)  # (B, 4C, h/4, w/4)

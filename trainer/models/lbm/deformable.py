@@ -1,6 +1,7 @@
 """Multi-scale deformable attention (Zhu et al. 2021) as LBM's weights expect it.
 
-Legend: B batch, Q queries, C channels, L levels, K sampling points, S tokens of all levels.
+Legend: B batch, N queries, R reference points a query, Q = N * R, C channels, H heads, L levels, K samples a level,
+S tokens of all levels.
 """
 
 import math
@@ -9,9 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trainer.models.lbm import gather
+
+PROJECT_FIRST_FROM = 700
+"""Reference points from which projecting all tokens first costs less than projecting what was sampled (on a CPU)."""
+
 
 class DeformableAttention(nn.Module):
-    """Each query samples K points a head and level around its reference point.
+    """Each query samples K points a head and level around each of its reference points.
 
     Sampling offsets are in cells of their level; outside the map is zero. The module adds the query to its output, and
     LBM's blocks add it again: the published weights were trained so.
@@ -49,21 +55,52 @@ class DeformableAttention(nn.Module):
         nn.init.xavier_uniform_(self.output_proj.weight)
 
     def forward(self, query: torch.Tensor, reference: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Attend from query (B, Q, C) around reference (B, Q, 2) in [0, 1] to tokens (B, S, C); returns (B, Q, C)."""
-        B, Q, C = query.shape
+        """Attend from query (B, N, C) around reference (B, N, R, 2) in [0, 1] to tokens (B, S, C); (B, N, R, C)."""
+        B, N, R = reference.shape[:3]
         heads, levels, points = self.num_heads, len(self.level_sizes), self.num_points
+        offsets = self.sampling_offsets(query).view(B, N, 1, heads, levels, points, 2)
+        shares = self.attention_weights(query).view(B, N, 1, heads, levels * points).softmax(-1)
+        shares = shares.view(B, N, 1, heads, levels, points).expand(-1, -1, R, -1, -1, -1).flatten(1, 2)
+        sizes = reference.new_tensor([(width, height) for height, width in self.level_sizes])[:, None]  # (L, 1, 2)
+        # Offsets do not depend on the reference point: one set for all of a query.
+        cells = reference[:, :, :, None, None, None] * sizes + offsets - 0.5
+        cells = cells.flatten(1, 2)  # (B, N * R, heads, L, K, 2)
+        if not gather.is_available(query.device) or torch.onnx.is_in_onnx_export():
+            attended = self.sample_maps(cells, shares, tokens)
+        elif N * R >= PROJECT_FIRST_FROM:
+            attended = self.gather_projected(cells, shares, tokens)
+        else:
+            attended = self.gather_then_project(cells, shares, tokens)
+        return self.dropout(self.output_proj(attended.view(B, N, R, -1))) + query[:, :, None]
+
+    def sample_maps(self, cells: torch.Tensor, shares: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The plain way, on any device: cells (B, Q, H, L, K, 2), shares (B, Q, H, L, K), tokens (B, S, C)."""
+        B, Q, heads = shares.shape[:3]
         lengths = [height * width for height, width in self.level_sizes]
         values = self.value_proj(tokens).split(lengths, 1)  # per level (B, h*w, C)
-        offsets = self.sampling_offsets(query).view(B, Q, heads, levels, points, 2)
-        weights = self.attention_weights(query).view(B, Q, heads, levels * points).softmax(-1)
-        weights = weights.view(B, Q, heads, levels, points)
-        attended = query.new_zeros(B * heads, C // heads, Q)
+        attended = 0.0
         for level, (height, width) in enumerate(self.level_sizes):
-            maps = values[level].transpose(1, 2).reshape(B * heads, C // heads, height, width)
-            location = reference[:, :, None, None] + offsets[:, :, :, level] / offsets.new_tensor([width, height])
-            grid = (2 * location - 1).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, K, 2)
-            sampled = F.grid_sample(maps, grid.to(maps.dtype), align_corners=False)  # (B*heads, C/heads, Q, K)
-            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (B*heads, Q, K)
+            maps = values[level].transpose(1, 2).reshape(B * heads, -1, height, width)  # (B*H, C/H, h, w)
+            location = (cells[:, :, :, level] + 0.5) / cells.new_tensor([width, height])
+            grid = (2 * location - 1).transpose(1, 2).flatten(0, 1)  # (B*H, Q, K, 2)
+            sampled = F.grid_sample(maps, grid.to(maps.dtype), align_corners=False)  # (B*H, C/H, Q, K)
+            share = shares[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (B*H, Q, K)
             attended = attended + (sampled * share[:, None]).sum(-1)
-        attended = attended.view(B, C, Q).transpose(1, 2)
-        return self.dropout(self.output_proj(attended)) + query
+        return attended.view(B, -1, Q).transpose(1, 2)
+
+    def gather_projected(self, cells: torch.Tensor, shares: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The same as `sample_maps` for many queries: sums of projected tokens."""
+        values = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (B, S, H, C/H)
+        sums, _ = gather.gather_sums(values, cells, shares, self.level_sizes)
+        return sums.flatten(2)
+
+    def gather_then_project(self, cells: torch.Tensor, shares: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The same as `sample_maps` for few queries: tokens are summed first, and the sums projected.
+
+        The projection's bias counts with the weight that lies inside the maps.
+        """
+        sums, inside = gather.gather_sums(tokens[:, :, None], cells, shares, self.level_sizes)
+        weight = self.value_proj.weight.unflatten(0, (self.num_heads, -1))  # (H, C/H, C)
+        bias = self.value_proj.bias.unflatten(0, (self.num_heads, -1))  # (H, C/H)
+        attended = torch.einsum("bqhc,hdc->bqhd", sums, weight) + inside[..., None] * bias
+        return attended.flatten(2)

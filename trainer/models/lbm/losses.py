@@ -3,7 +3,7 @@
 Legend: B batch, T frames, N points, P cells, K candidates. Distances in input pixels, in fp32.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -36,13 +36,6 @@ def masked_sum(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, values, 0).sum()
 
 
-def classification(correlation: torch.Tensor, cell: torch.Tensor, mask: torch.Tensor, tau: float) -> torch.Tensor:
-    """Cross-entropy of correlation (B, N, P) / tau against the true cell (B, N), summed over `mask` (B, N)."""
-    logits = correlation.float() / tau
-    entropy = F.cross_entropy(logits.flatten(0, 1), cell.flatten(), reduction="none")
-    return masked_sum(entropy.view_as(mask), mask)
-
-
 def regression(offset: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """L1 distance over x and y of offset and target (B, N, 2), clamped to [0, 8] px, summed over `mask` (B, N)."""
     return masked_sum((offset - target).abs().sum(-1).clamp(0, 2 * STRIDE), mask)
@@ -54,41 +47,48 @@ def binary(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> to
     return masked_sum(entropy, mask)
 
 
+def sum_losses(
+    frame: FrameOutput, truth: torch.Tensor, visible: torch.Tensor, counted: torch.Tensor, config: LbmConfig
+) -> torch.Tensor:
+    """Numerators of the five losses, (5,) as in NAMES: truth (B, N, 2) input pixels, visible, counted (B, N) bool."""
+    seen = visible & counted
+    cell = cell_of(truth, config)
+    wrong = (torch.linalg.vector_norm(frame.points - truth, dim=-1) > WRONG_BEYOND) | ~visible
+    parts = [
+        sum(masked_sum(layer.correlation.cross_entropy(cell), seen) for layer in frame.layers),
+        binary(frame.visibility_logit, visible, counted),
+        regression(frame.offset, truth - frame.reference, seen),
+        binary(frame.rho_logit, wrong.detach(), counted),
+        sum_candidates(frame, truth, visible, counted),
+    ]
+    return torch.stack(parts)
+
+
+def sum_candidates(
+    frame: FrameOutput, truth: torch.Tensor, visible: torch.Tensor, counted: torch.Tensor
+) -> torch.Tensor:
+    """Uncertainty of every candidate of all layers but the last, which has only one."""
+    logits = torch.cat([layer.reference_rho for layer in frame.layers[:-1]], -1)  # (B, N, K)
+    reference = torch.cat([layer.reference for layer in frame.layers[:-1]], 2)  # (B, N, K, 2)
+    distance = torch.linalg.vector_norm(reference - truth[:, :, None], dim=-1)
+    wrong = (distance > WRONG_BEYOND) | ~visible[..., None]
+    return binary(logits, wrong, counted[..., None].expand_as(logits)) / logits.shape[-1]
+
+
 @dataclass
 class LossSums:
-    """Numerators of the five losses, added frame by frame, and their denominators."""
+    """Numerators of the five losses (5,), added frame by frame, and their denominators."""
 
     config: LbmConfig
-    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    sums: torch.Tensor | float = 0.0
     num_visible: torch.Tensor | float = 0.0
     num_counted: torch.Tensor | float = 0.0
 
-    def add(self, frame: FrameOutput, truth: torch.Tensor, visible: torch.Tensor, counted: torch.Tensor) -> None:
-        """Add one frame: truth (B, N, 2) input pixels, visible and counted (B, N) bool."""
-        seen = visible & counted
-        cell = cell_of(truth, self.config)
-        tau = self.config.temperature
-        wrong = (torch.linalg.vector_norm(frame.points - truth, dim=-1) > WRONG_BEYOND) | ~visible
-        parts = {
-            "classification_loss": sum(classification(x.correlation, cell, seen, tau) for x in frame.layers),
-            "visibility_loss": binary(frame.visibility_logit, visible, counted),
-            "regression_loss": regression(frame.offset, truth - frame.reference, seen),
-            "uncertainty_loss": binary(frame.rho_logit, wrong.detach(), counted),
-            "uncertainty_loss_topk": self._candidates(frame, truth, visible, counted),
-        }
-        self.sums = {name: self.sums.get(name, 0) + part for name, part in parts.items()}
-        self.num_visible = self.num_visible + seen.sum()
+    def add(self, sums: torch.Tensor, visible: torch.Tensor, counted: torch.Tensor) -> None:
+        """Add one frame: its numerators by `sum_losses`, visible and counted (B, N) bool."""
+        self.sums = self.sums + sums
+        self.num_visible = self.num_visible + (visible & counted).sum()
         self.num_counted = self.num_counted + counted.sum()
-
-    def _candidates(
-        self, frame: FrameOutput, truth: torch.Tensor, visible: torch.Tensor, counted: torch.Tensor
-    ) -> torch.Tensor:
-        """Uncertainty of every candidate of all layers but the last, which has only one."""
-        logits = torch.cat([layer.reference_rho for layer in frame.layers[:-1]], -1)  # (B, N, K)
-        reference = torch.cat([layer.reference for layer in frame.layers[:-1]], 2)  # (B, N, K, 2)
-        distance = torch.linalg.vector_norm(reference - truth[:, :, None], dim=-1)
-        wrong = (distance > WRONG_BEYOND) | ~visible[..., None]
-        return binary(logits, wrong, counted[..., None].expand_as(logits)) / logits.shape[-1]
 
     def result(self) -> dict[str, torch.Tensor]:
         """The weighted losses; a loss without a counted point is zero."""
@@ -102,4 +102,4 @@ class LossSums:
             "uncertainty_loss": uncertainty**2 / counted,
             "uncertainty_loss_topk": uncertainty * config.lambda_reference / counted,
         }
-        return {name: self.sums[name] * factors[name] for name in NAMES}
+        return {name: part * factors[name] for name, part in zip(NAMES, self.sums.unbind(), strict=True)}

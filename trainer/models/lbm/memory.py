@@ -33,6 +33,11 @@ class Memory:
             entries.append(new)
             del entries[: -self.size]
 
+    def snapshot(self) -> "Memory":
+        """The memory as it is now: later frames do not change it."""
+        lists = {name: list(getattr(self, name)) for name in ("collision", "stream", "ignored")}
+        return Memory(size=self.size, num_layers=self.num_layers, **lists)
+
     def join(self, newer: "Memory") -> None:
         """Append the points of a memory with at most as many frames, the last of them the same frame.
 
@@ -42,22 +47,29 @@ class Memory:
         blank = [torch.ones_like(newer.ignored[-1])] * missing
         self.ignored = [torch.cat(pair, 1) for pair in zip(self.ignored, blank + newer.ignored, strict=True)]
         for kind in ("collision", "stream"):
-            added = getattr(newer, kind)
+            own, added = getattr(self, kind), getattr(newer, kind)
             added = [[(torch.zeros_like(key), torch.zeros_like(value)) for key, value in added[-1]]] * missing + added
-            for frame, others in zip(getattr(self, kind), added, strict=True):
-                for layer, (own, other) in enumerate(zip(frame, others, strict=True)):
-                    frame[layer] = tuple(torch.cat(pair, 1) for pair in zip(own, other, strict=True))
+            setattr(self, kind, [_join_layers(*frames) for frames in zip(own, added, strict=True)])
 
     def keep(self, index: torch.Tensor) -> None:
         """Forget all points but those at index (K,), which get this order."""
         self.ignored = [ignored[:, index] for ignored in self.ignored]
-        for frame in [*self.collision, *self.stream]:
-            frame[:] = [(key[:, index], value[:, index]) for key, value in frame]
+        for kind in ("collision", "stream"):
+            frames = getattr(self, kind)
+            setattr(self, kind, [[(key[:, index], value[:, index]) for key, value in frame] for frame in frames])
 
     def slots(self, kind: str, layer: int) -> Projected:
         """Keys and values (B, N, M, C) of one layer."""
         entries = [frame[layer] for frame in getattr(self, kind)]
         return torch.stack([key for key, _ in entries], 2), torch.stack([value for _, value in entries], 2)
+
+
+def _join_layers(first: list[Projected], second: list[Projected]) -> list[Projected]:
+    """The entries of one frame, layer by layer, of the points of both."""
+    return [
+        (torch.cat([key, other_key], 1), torch.cat([value, other_value], 1))
+        for (key, value), (other_key, other_value) in zip(first, second, strict=True)
+    ]
 
 
 def interpolate_time(embedding: torch.Tensor, size: int) -> torch.Tensor:

@@ -3,17 +3,19 @@
 Legend: B batch, T frames, N points, C channels, H W source pixels, h w cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from trainer.models.lbm.backbone import Backbone, sample_features
 from trainer.models.lbm.config import LbmConfig
 from trainer.models.lbm.layer import make_pyramid
-from trainer.models.lbm.losses import LossSums
+from trainer.models.lbm.losses import LossSums, sum_losses
+from trainer.models.lbm.memory import Memory
 from trainer.models.lbm.transformer import FrameOutput, Transformer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -56,19 +58,28 @@ class Lbm(nn.Module):
         return video.new_tensor([width / video.shape[-1], height / video.shape[-2]], dtype=torch.float32)
 
     def follow(
-        self, features: Iterator[torch.Tensor], queries: torch.Tensor, memory_size: int | None = None
+        self, features: Iterable[torch.Tensor], queries: torch.Tensor, memory_size: int | None = None
     ) -> Iterator[FrameOutput]:
-        """Yield each frame's output from features (B, C, h, w) a frame and queries (B, N, 3) (t, x, y) input pixels.
+        """Yield each frame's output from features (B, C, h, w) a frame and queries (B, N, 3) (t, x, y) input pixels."""
+        memory = self.transformer.new_memory(memory_size)
+        for frame, first_query, begun in self.first_queries(features, queries):
+            output = self.transformer(first_query, make_pyramid(frame, self.config), memory, begun)
+            self.transformer.remember(output.collision, output.stream, output.hidden, memory)
+            yield output
+
+    def first_queries(
+        self, features: Iterable[torch.Tensor], queries: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """For each frame: features (B, C, h, w), the points' features (B, N, C), and which points have begun (B, N).
 
         A point takes its feature from its own query frame; until then it has none (zeros).
         """
-        memory = self.transformer.new_memory(memory_size)
         query_frame, first_query = queries[..., 0].round(), None
         for t, frame in enumerate(features):
             sampled = sample_features(frame, queries[..., 1:], self.config)  # (B, N, C)
             is_now = (query_frame == t)[..., None]
             first_query = torch.where(is_now, sampled, 0.0 if first_query is None else first_query)
-            yield self.transformer(first_query, make_pyramid(frame, self.config), memory, query_frame <= t)
+            yield frame, first_query, query_frame <= t
 
     @torch.no_grad()
     def track(self, video: torch.Tensor, queries: torch.Tensor, memory_size: int | None = None) -> Tracks:
@@ -104,11 +115,32 @@ class Lbm(nn.Module):
         scale = self.scale_of(video)
         features = self.encode(video.flatten(0, 1)).unflatten(0, video.shape[:2])  # (B, T, C, h, w)
         asked = torch.cat([queries[..., :1], queries[..., 1:] * scale], -1)
-        sums = LossSums(self.config)
-        for t, frame in enumerate(self.follow(features.unbind(1), asked)):
+        memory, total = self.transformer.new_memory(), LossSums(self.config)
+        for t, (frame, first_query, begun) in enumerate(self.first_queries(features.unbind(1), asked)):
             counted = (t > queries[..., 0]) if self.config.loss_after_query else torch.ones_like(visible[:, t])
-            sums.add(frame, tracks[:, t] * scale, visible[:, t], counted)
-        return sums.result()
+            truth = (tracks[:, t] * scale, visible[:, t], counted)
+            if self.config.recompute == "frame":
+                now = memory.snapshot()
+                sums, *entries = checkpoint(
+                    self._frame_losses, frame, first_query, now, begun, truth, use_reentrant=False
+                )
+            else:
+                sums, *entries = self._frame_losses(frame, first_query, memory, begun, truth)
+            self.transformer.remember(*entries, memory)
+            total.add(sums, visible[:, t], counted)
+        return total.result()
+
+    def _frame_losses(
+        self,
+        frame: torch.Tensor,
+        first_query: torch.Tensor,
+        memory: Memory,
+        begun: torch.Tensor,
+        truth: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, ...]:
+        """A frame's summed losses (5,), and its entries for the memory."""
+        output = self.transformer(first_query, make_pyramid(frame, self.config), memory, begun)
+        return sum_losses(output, *truth, self.config), output.collision, output.stream, output.hidden
 
     def _check(self, video: torch.Tensor, queries: torch.Tensor) -> None:
         if video.ndim != 5 or video.shape[2] != 3:

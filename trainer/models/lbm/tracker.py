@@ -150,6 +150,7 @@ class LbmTracker:
         _, pyramid = self._look()
         asked = torch.ones(first_query.shape[:2], dtype=torch.bool, device=first_query.device)
         output = self.model.transformer(first_query, pyramid, memory, asked)
+        self.model.transformer.remember(output.collision, output.stream, output.hidden, memory)
         points = output.points / self.model.scale_of(self._image)
         visible = output.visibility_logit.sigmoid() > self.model.config.visibility_threshold
         return Positions(

@@ -10,6 +10,7 @@ from torch import nn
 
 from trainer.models.lbm.blocks import FeedForward, add_block, run_block
 from trainer.models.lbm.config import STRIDE, LbmConfig
+from trainer.models.lbm.correlation import FUSE_FROM, fuse_levels
 from trainer.models.lbm.deformable import DeformableAttention
 from trainer.models.lbm.layer import Layer, LayerOutput, Pyramid, to_unit
 from trainer.models.lbm.memory import Memory
@@ -23,7 +24,7 @@ class FrameOutput:
     """One frame's result for all points; positions in input pixels.
 
     layers: outputs of the layers; reference, offset, points (B, N, 2); visibility_logit, rho_logit (B, N);
-    collision, stream (B, N, C): the entries that went into the memory.
+    collision, stream (B, N, C): the entries for the memory; hidden (B, N) bool: where they must not be read.
     """
 
     layers: list[LayerOutput]
@@ -34,6 +35,7 @@ class FrameOutput:
     rho_logit: torch.Tensor
     collision: torch.Tensor
     stream: torch.Tensor
+    hidden: torch.Tensor
 
 
 class Transformer(nn.Module):
@@ -59,7 +61,7 @@ class Transformer(nn.Module):
         ):
             attention = DeformableAttention(dim, config.num_heads, config.level_sizes, points, dropout)
             self.add_module(f"{name}_layer", attention)
-            add_block(self, name, dim, dropout)
+            add_block(self, name, config)
         self.offset_head = FeedForward(dim, dim, 2, dropout, final_dropout=False)
         self.vis_head = FeedForward(dim, dim, 2, dropout, final_dropout=False)
 
@@ -68,13 +70,14 @@ class Transformer(nn.Module):
         return Memory(size=size or self.config.memory_size, num_layers=len(self.layers))
 
     def forward(self, first_query: torch.Tensor, pyramid: Pyramid, memory: Memory, asked: torch.Tensor) -> FrameOutput:
-        """Track first_query (B, N, C), the features at the points' queries, in one frame; updates `memory`.
+        """Track first_query (B, N, C), the features at the points' queries, in one frame; `memory` stays as it is.
 
         `asked` (B, N) bool: whether a point's query frame has come; before it a frame leaves nothing to remember.
         """
         query, outputs = first_query, []
+        fused = self.fuse(pyramid, first_query.shape[1])
         for number, layer in enumerate(self.layers):
-            outputs.append(layer(query, pyramid, memory, number))
+            outputs.append(layer(query, pyramid, fused[number], memory, number))
             query = outputs[-1].query
         reference = outputs[-1].reference[:, :, 0]  # (B, N, 2)
         offset = self.offset_head(self._head("offset", query, reference, pyramid)).float().tanh() * STRIDE
@@ -83,11 +86,6 @@ class Transformer(nn.Module):
         collision = torch.where(asked[..., None], collision, first_query)
         visibility_logit, rho_logit = self.vis_head(self._head("vis", query, reference, pyramid)).float().unbind(-1)
         hidden = visibility_logit.detach().sigmoid() < self.config.visibility_threshold
-        memory.push(
-            [layer.collision_attention.project(collision) for layer in self.layers],
-            [layer.stream_attention.project(query) for layer in self.layers],
-            hidden | ~asked,
-        )
         return FrameOutput(
             layers=outputs,
             reference=reference,
@@ -97,9 +95,26 @@ class Transformer(nn.Module):
             rho_logit=rho_logit,
             collision=collision,
             stream=query,
+            hidden=hidden | ~asked,
         )
+
+    def remember(self, collision: torch.Tensor, stream: torch.Tensor, hidden: torch.Tensor, memory: Memory) -> None:
+        """Put a frame's entries (B, N, C) into the memory, projected for each layer; hidden (B, N) bool."""
+        memory.push(
+            [layer.collision_attention.project(collision) for layer in self.layers],
+            [layer.stream_attention.project(stream) for layer in self.layers],
+            hidden,
+        )
+
+    def fuse(self, pyramid: Pyramid, num_points: int) -> list[torch.Tensor | None]:
+        """The levels fused for each layer (B, C, P); None for few points, which cost less one by one."""
+        if num_points < FUSE_FROM and not torch.is_grad_enabled():
+            return [None] * len(self.layers)
+        weights = torch.stack([layer.corr_conv.weight.flatten() for layer in self.layers])
+        return list(fuse_levels(pyramid.levels, pyramid.norms, weights).unbind(0))
 
     def _head(self, name: str, query: torch.Tensor, points: torch.Tensor, pyramid: Pyramid) -> torch.Tensor:
         """Look around points (B, N, 2) pixels with the attention and block called `name`; (B, N, C)."""
-        attended = getattr(self, f"{name}_layer")(query, to_unit(points, self.config), pyramid.tokens)
+        reference = to_unit(points, self.config)[:, :, None]
+        attended = getattr(self, f"{name}_layer")(query, reference, pyramid.tokens)[:, :, 0]
         return run_block(self, name, query, attended)
