@@ -1,7 +1,8 @@
 """How right lifted tracks are: `python benchmarks/lifting.py data/shards/NAME/index.json`.
 
 Lifts the clips' own 2D tracks, where they are visible, with the packed depth and camera, and compares them with the
-simulator's 3D points (world_m). Prints percentiles of the error in metres and as a share of the distance.
+simulator's 3D points (world_m). Frames in which a point was chosen are left out: there its depth is the map's own.
+Prints percentiles of the error in metres and as a share of the distance to the camera.
 """
 
 import argparse
@@ -22,6 +23,8 @@ def measure_index(index: str, edge_ratio: float) -> tuple[np.ndarray, np.ndarray
     rows = []
     for key in ClipStore(index).keys:
         clip = read_clip(index, key, with_world=True)
+        if clip.query_frame is None:
+            raise ValueError(f"{index}: clip {key} was packed without query_frame; annotate and pack it again")
         size = clip.video.shape[1:3]
         tracks, visible = clip.tracks.swapaxes(0, 1), clip.visible.T
         lifted = lift_tracks(tracks, visible, size, depth_of_clip(clip), camera_of_clip(clip), edge_ratio=edge_ratio)
@@ -35,7 +38,8 @@ def measure_errors(lifted: SpaceTracks, clip: Clip) -> tuple[np.ndarray, np.ndar
     truth = clip.world_m.swapaxes(0, 1)  # (N, T, 3)
     pose = camera_of_clip(clip).world_to_camera
     centres = np.stack([camera_to_world(np.zeros((1, 3)), matrix)[0] for matrix in pose])  # (T, 3)
-    chosen = lifted.lifted
+    frames = np.arange(lifted.lifted.shape[1])
+    chosen = lifted.lifted & (frames != clip.query_frame[:, None])
     error_m = np.linalg.norm(lifted.points_m - truth, axis=-1)[chosen]
     return error_m, error_m / np.linalg.norm(truth - centres, axis=-1)[chosen], lifted.at_edge[chosen]
 

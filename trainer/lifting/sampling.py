@@ -9,6 +9,8 @@ import numpy as np
 
 EDGE_RATIO = 1.05
 """Neighbouring pixels whose depths differ by more than this factor lie on different surfaces."""
+LEAST_WEIGHT = 1e-4
+"""Pixels of less weight do not count: positions at a pixel's centre carry the rounding of float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ def sample_z(z_m: np.ndarray, points: np.ndarray, edge_ratio: float = EDGE_RATIO
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     across, down = column - left, row - top
     weights = np.stack([(1 - across) * (1 - down), across * (1 - down), (1 - across) * down, across * down])  # (4, N)
+    weights = np.where(weights < LEAST_WEIGHT, 0, weights)
+    weights /= weights.sum(axis=0)
     around = np.stack([z_m[top, left], z_m[top, right], z_m[bottom, left], z_m[bottom, right]]).astype(np.float64)
     around = np.where((around > 0) & (around < np.inf), around, np.nan)
 
