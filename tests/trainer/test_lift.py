@@ -14,7 +14,7 @@ from shards.layouts.camera import world_to_camera_of
 from trainer.lift import lift_tracks, main
 from trainer.lifting.camera import Camera, read_intrinsics, read_poses
 from trainer.lifting.depth_maps import DepthMaps
-from trainer.lifting.sampling import sample_z
+from trainer.lifting.sampling import choose_surface, sample_z
 from trainer.lifting.tracks3d_file import read_tracks3d
 from trainer.tracks_file import writing_tracks
 
@@ -131,7 +131,12 @@ def test_an_edge_is_never_a_mixture_and_a_missing_pixel_is_nothing():
     assert np.isnan(sample_z(z, outside).z_m).all()
 
 
-@pytest.mark.parametrize("poses", [None, POSES], ids=["camera", "world"])
+FAR_POSES = POSES + np.array(
+    [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 3], [0, 0, 0, 0]]
+)  # the world's z is not the camera's
+
+
+@pytest.mark.parametrize("poses", [None, FAR_POSES], ids=["camera", "world"])
 def test_at_an_edge_the_surface_is_that_of_the_points_other_frames(poses):
     # In frame 2 the nearest pixel is on the nearer surface; the point is on the farther one, as frames 1 and 3 say.
     camera = Camera(intrinsics=INTRINSICS[None], world_to_camera=poses)
@@ -146,6 +151,12 @@ def test_at_an_edge_the_surface_is_that_of_the_points_other_frames(poses):
     if poses is not None:
         local = local @ poses[2, :3, :3].T + poses[2, :3, 3]
     assert np.allclose(local[:, 2], [5, 2], atol=1e-5)
+
+
+def test_surfaces_that_are_missing_are_not_chosen():
+    around = np.array([[np.nan, 2.0, 5.0, 2.0]] * 3).T
+    found = choose_surface(around, np.array([4.8, -1.0, np.nan]), np.array([2.0, 3.0, 4.0]))
+    assert found.tolist() == [5, 3, 4]
 
 
 def test_hidden_points_are_not_lifted_and_no_points_are_fine(scene, tmp_path):
