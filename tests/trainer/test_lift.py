@@ -343,6 +343,26 @@ def test_mistakes_are_one_line_and_leave_nothing(files, capsys):
         assert not (files / "out.npz").exists()
 
 
+def test_damaged_depth_is_an_error_and_not_a_number(scene, files, capsys):
+    z, _, _ = scene
+    write_depth(files / "own.zarr", "gone", z.astype(np.float32))
+    (files / "own.zarr" / "gone" / "c" / "0" / "0" / "0").unlink()
+    zarr.create_array(str(files / "plain.zarr"), data=z, chunks=z.shape)
+    chunk = files / "plain.zarr" / "c" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    (files / "png").mkdir()
+    for t in range(NUM_FRAMES):
+        (files / "png" / f"{t:03d}.png").write_bytes(encode_png(np.ones((HEIGHT, WIDTH), np.uint8)))
+    for depth, options, message in (
+        ("own.zarr/gone", [], "chunk file is missing"),
+        ("plain.zarr", ["--depth-kind", "z"], "depth of frame 0 cannot be read"),
+        ("png", ["--depth-kind", "z", "--depth-scale", 0.1], "expected 16-bit grey"),
+    ):
+        assert run(files, *options, depth=depth) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1 and not (files / "out.npz").exists()
+
+
 def test_cameras_that_stand_still_and_change_their_lens(scene, tmp_path):
     z, tracks, _ = scene
     (tmp_path / "fixed.json").write_text(json.dumps({"camera_to_world": np.linalg.inv(POSES[1]).tolist()}))

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 
 from shards import Clip
-from shards.depth import metres
+from shards.depth import read_depth
 from shards.layouts.files import list_images, naming, read_codes
 
 KINDS = ("z", "distance")
@@ -71,15 +71,13 @@ def _open_zarr(path: Path) -> zarr.Array:
 
 
 def _own_array(path: Path, array: zarr.Array, kind: str | None, scale: float | None) -> DepthMaps:
-    low, high = float(array.attrs["depth_min_m"]), float(array.attrs["depth_max_m"])
     if scale is not None or kind == "z":
         raise ValueError(f"{path}: says itself that it holds metres, distance: leave out --depth-scale and z")
-    return DepthMaps(
-        name=str(path),
-        num_frames=array.shape[0],
-        kind="distance",
-        read=lambda t: metres(np.asarray(array[t]), low, high),
-    )
+
+    def read(t: int) -> np.ndarray:
+        return read_depth(path.parent, path.name, slice(t, t + 1))[0]  # it notices chunks that are gone
+
+    return DepthMaps(name=str(path), num_frames=array.shape[0], kind="distance", read=read)
 
 
 def _array(path: Path, array: np.ndarray | zarr.Array, kind: str | None, scale: float | None) -> DepthMaps:
@@ -88,9 +86,14 @@ def _array(path: Path, array: np.ndarray | zarr.Array, kind: str | None, scale: 
     if array.dtype.kind == "f" and scale is None:
         scale = 1.0
     scale, kind = _known_scale(path, scale), _known_kind(path, kind)
-    return DepthMaps(
-        name=str(path), num_frames=array.shape[0], kind=kind, read=lambda t: np.asarray(array[t], np.float64) * scale
-    )
+
+    def read(t: int) -> np.ndarray:
+        try:
+            return np.asarray(array[t], np.float64) * scale
+        except (ValueError, OSError, RuntimeError) as error:  # what zarr's codecs raise
+            raise ValueError(f"{path}: depth of frame {t} cannot be read ({error})") from None
+
+    return DepthMaps(name=str(path), num_frames=array.shape[0], kind=kind, read=read)
 
 
 def _known_scale(path: Path, scale: float | None) -> float:
