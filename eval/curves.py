@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -26,7 +27,8 @@ OTHER_SERIES = {
     "grad_norm": "gradient norm",
     "clips_per_second": "clips per second",
 }
-NOT_SERIES = {"step", "seconds", "epoch", "scale", "loss"}
+NOT_SERIES = {"step", "seconds", "epoch", "scale", "skipped_steps", "skipped_clips", "loss"}
+VALIDATION_SERIES = ("delta_avg", "average_jaccard", "occlusion_accuracy")
 MAX_DRAWN_POINTS = 600
 PNG_COLUMNS = 3
 
@@ -38,6 +40,8 @@ class TrainingLog:
     name: str
     steps: np.ndarray
     series: dict[str, np.ndarray]
+    validation: TrainingLog | None = None
+    """Scores in percent at the steps where the model was validated; None where it never was."""
 
     @property
     def loss_names(self) -> list[str]:
@@ -51,6 +55,7 @@ class CurvePanel:
     title: str
     names: tuple[str, ...]
     is_logarithmic: bool
+    is_validation: bool = False
 
 
 def read_training_log(path: str | Path) -> TrainingLog:
@@ -61,6 +66,7 @@ def read_training_log(path: str | Path) -> TrainingLog:
     path = Path(path)
     lines = path.read_text().splitlines()
     by_step: dict[int, dict] = {}
+    validations: dict[int, dict] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -70,16 +76,28 @@ def read_training_log(path: str | Path) -> TrainingLog:
             if number == len(lines):  # a training that was killed while it wrote
                 break
             raise ValueError(f"{path}: line {number} is not json ({error})") from error
-        if isinstance(entry, dict) and "event" not in entry and "step" in entry:
+        if not isinstance(entry, dict) or "step" not in entry:
+            continue
+        if "event" not in entry:
             by_step[int(entry["step"])] = entry
+        elif entry["event"] == "validation":
+            scores = {score: _number(entry.get(score)) for score in VALIDATION_SERIES}
+            validations[int(entry["step"])] = {score: 100 * value for score, value in scores.items()}
     if not by_step:
         raise ValueError(f"{path}: no training step in it; is the training still at its start?")
+    name = path.parent.name or path.stem
+    validation = _gather_rows(name, validations) if validations else None
+    return dataclasses.replace(_gather_rows(name, by_step), validation=validation)
+
+
+def _gather_rows(name: str, by_step: dict[int, dict]) -> TrainingLog:
+    """A log from the rows of its steps."""
     steps = sorted(by_step)
-    names = dict.fromkeys(name for step in steps for name, value in by_step[step].items() if _is_number(value))
+    names = dict.fromkeys(key for step in steps for key, value in by_step[step].items() if _is_number(value))
     series = {
-        name: np.array([float(_number(by_step[step].get(name))) for step in steps]) for name in names if name != "step"
+        key: np.array([float(_number(by_step[step].get(key))) for step in steps]) for key in names if key != "step"
     }
-    return TrainingLog(name=path.parent.name or path.stem, steps=np.array(steps), series=series)
+    return TrainingLog(name=name, steps=np.array(steps), series=series)
 
 
 def _is_number(value: object) -> bool:
@@ -91,13 +109,17 @@ def _number(value: object) -> float:
 
 
 def choose_panels(log: TrainingLog) -> list[CurvePanel]:
-    """Return the panels that this log can fill: total loss, its terms, then rates."""
+    """Return the panels that this log can fill: total loss, its terms, scores of validations, then rates."""
     panels = []
     if "loss" in log.series:
         panels.append(CurvePanel(title="loss", names=("loss",), is_logarithmic=_spans_decade(log, ["loss"])))
     if log.loss_names:
         is_logarithmic = _spans_decade(log, log.loss_names)
         panels.append(CurvePanel(title="terms of the loss", names=tuple(log.loss_names), is_logarithmic=is_logarithmic))
+    if log.validation:
+        scores = tuple(name for name in VALIDATION_SERIES if np.isfinite(log.validation.series[name]).any())
+        if scores:
+            panels.append(CurvePanel(title="validation (x100)", names=scores, is_logarithmic=False, is_validation=True))
     for name, title in OTHER_SERIES.items():
         if name in log.series:
             is_logarithmic = name == "grad_norm" and _spans_decade(log, [name])
@@ -112,6 +134,7 @@ def _spans_decade(log: TrainingLog, names: Sequence[str]) -> bool:
 
 
 def _draw_panel(axes: Axes, log: TrainingLog, panel: CurvePanel) -> None:
+    log = log.validation if panel.is_validation else log
     for index, name in enumerate(panel.names):
         color = COLORS[index % len(COLORS)]
         steps, values = _thin(log.steps, log.series[name])

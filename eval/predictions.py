@@ -47,8 +47,8 @@ def write_predictions(
         header = {"format": FORMAT, "tracker": tracker, "query_mode": query_mode}
         header |= {"resolution": np.int64(RESOLUTION), "truth_sha256": truth_sha256}
         for field, value in header.items():
-            _write_array(archive, field, np.array(value))
-        _write_array(archive, "names", np.array(_write_videos(archive, videos, path), dtype=str))
+            write_array(archive, field, np.array(value))
+        write_array(archive, "names", np.array(_write_videos(archive, videos, path), dtype=str))
     return path
 
 
@@ -57,16 +57,17 @@ def _write_videos(archive: zipfile.ZipFile, videos: Iterable[VideoPrediction], p
     for video in videos:
         if video.name in names:
             raise ValueError(f"{path}: the video {video.name!r} was predicted twice")
-        _write_array(archive, f"{video.name}/query_points", np.asarray(video.query_points, np.float64))
-        _write_array(archive, f"{video.name}/tracks", np.asarray(video.tracks, np.float32))
-        _write_array(archive, f"{video.name}/occluded", np.asarray(video.occluded, bool))
+        write_array(archive, f"{video.name}/query_points", np.asarray(video.query_points, np.float64))
+        write_array(archive, f"{video.name}/tracks", np.asarray(video.tracks, np.float32))
+        write_array(archive, f"{video.name}/occluded", np.asarray(video.occluded, bool))
         names.append(video.name)
     if not names:
         raise ValueError(f"{path}: there is no video to predict")
     return names
 
 
-def _write_array(archive: zipfile.ZipFile, field: str, array: np.ndarray) -> None:
+def write_array(archive: zipfile.ZipFile, field: str, array: np.ndarray) -> None:
+    """Add an array to an npz that is being written; without pickling, and equal arrays give equal bytes."""
     # A ZipInfo made by hand carries a fixed date, so that the bytes depend on the content only.
     member = zipfile.ZipInfo(f"{field}.npy")
     member.compress_type = zipfile.ZIP_DEFLATED

@@ -35,7 +35,9 @@ def score_predictions(predictions_path: str | Path, truth_path: str | Path) -> d
     videos = {}
     for name in truth.names:
         video_truth = truth.video(name, predictions.query_mode)
-        videos[name] = _score_video(video_truth, predictions.video(name), predictions)
+        videos[name] = score_video(
+            video_truth, predictions.video(name), predictions.query_mode, where=str(predictions.path)
+        )
     mean, undefined = mean_over_videos(videos)
     return {
         "format": FORMAT,
@@ -99,13 +101,17 @@ def _check_same_benchmark(predictions: Predictions, truth: Truth) -> None:
         raise ValueError(f"{predictions.path}: {' and '.join(told)}, against {truth.path}; predict every video again")
 
 
-def _score_video(truth: VideoTruth, prediction: VideoPrediction, predictions: Predictions) -> dict:
-    """Return the official metrics of one video as floats (None where undefined), and its number of queries."""
-    where = f"{predictions.path}: {truth.name}"
+def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str, *, where: str) -> dict:
+    """Return the official metrics of one video as fractions (None where undefined), and its number of queries.
+
+    Raises ValueError, which begins with `where` and the video, when the prediction answers other queries or another
+    number of frames than the truth asks.
+    """
+    where = f"{where}: {truth.name}"
     if not np.array_equal(truth.query_points, prediction.query_points):
         raise ValueError(
             f"{where}: answers {len(prediction.query_points)} queries that are not the {len(truth.query_points)} of "
-            f"mode {predictions.query_mode!r}; predict the queries that eval.protocol gives, in their order"
+            f"mode {query_mode!r}; predict the queries that eval.protocol gives, in their order"
         )
     if truth.occluded.shape != prediction.occluded.shape:
         raise ValueError(f"{where}: {prediction.occluded.shape[1]} frames predicted, the video has {truth.num_frames}")
@@ -115,7 +121,7 @@ def _score_video(truth: VideoTruth, prediction: VideoPrediction, predictions: Pr
         truth.target_points[None],
         prediction.occluded[None],
         prediction.tracks[None],
-        predictions.query_mode,
+        query_mode,
     )
     values = {name: float(value[0]) for name, value in metrics.items()}
     return {"num_queries": len(truth.query_points)} | {n: v if math.isfinite(v) else None for n, v in values.items()}

@@ -13,8 +13,10 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-FORMAT = "frameline-clip/2"
+FORMAT = "frameline-clip/3"
 LEVELS = 65535
+REMAINDERS = 254
+"""Steps into which the distance between two levels of depth is divided for the annotator."""
 
 
 def is_complete(folder: Path, digest: str) -> bool:
@@ -55,13 +57,17 @@ def write_clip(
     no box: its coordinates are 0.
     """
     low, high = float(depth_m.min()), float(depth_m.max())
-    codes = np.rint((depth_m.astype(np.float64) - low) / max(high - low, 1e-9) * LEVELS).astype(np.uint16)
+    exact = (depth_m.astype(np.float64) - low) / max(high - low, 1e-9) * LEVELS
+    codes = np.rint(exact).astype(np.uint16)
     write_images(folder / "frames", frames)
     write_images(folder / "depths", codes)
     write_images(folder / "segmentations", segmentation.astype(np.uint8))
     in_box = np.where(segmentation[..., None] > 0, coordinates, 0.0)
     passes = {"object_coordinates": in_box, "normals": (normals.clip(-1, 1) + 1) / 2}
-    write_arrays(folder / "passes.npz", {name: np.rint(a * LEVELS).astype(np.uint16) for name, a in passes.items()})
+    kept = {name: np.rint(a * LEVELS).astype(np.uint16) for name, a in passes.items()}
+    # 16 bits of a whole clip's range are 0.0002 m: too rough for ground near a moving camera.
+    kept["depth_remainder"] = np.rint((exact - codes) * REMAINDERS).astype(np.int8)
+    write_arrays(folder / "passes.npz", kept)
     if flow:
         write_arrays(folder / "flow.npz", flow)
     metadata = metadata | {"depth_range": [low, high], "depth_convention": "distance to the camera centre, metres"}

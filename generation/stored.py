@@ -8,7 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from generation.annotate import Passes
-from generation.folder import FORMAT, LEVELS
+from generation.folder import FORMAT, LEVELS, REMAINDERS
 from generation.geometry import box_corners, rotation_matrices
 
 
@@ -38,10 +38,11 @@ def read_images(folder: Path) -> np.ndarray:
     return np.stack([iio.imread(path) for path in sorted(folder.glob("*.png"))])
 
 
-def read_depth(folder: Path, metadata: dict[str, Any]) -> np.ndarray:
-    """Distance to the camera's centre (T, H, W) float32, metres."""
+def read_depth(folder: Path, metadata: dict[str, Any], remainder: np.ndarray | float = 0.0) -> np.ndarray:
+    """Distance to the camera's centre (T, H, W) float32, metres; finer with the remainder (T, H, W) of passes.npz."""
     low, high = metadata["depth_range"]
-    return (low + read_images(folder / "depths") * ((high - low) / LEVELS)).astype(np.float32)
+    codes = read_images(folder / "depths") + remainder / REMAINDERS
+    return (low + codes * ((high - low) / LEVELS)).astype(np.float32)
 
 
 def read_passes(folder: Path) -> Passes:
@@ -56,7 +57,10 @@ def read_passes(folder: Path) -> Passes:
     try:
         with np.load(folder / "passes.npz", allow_pickle=False) as file:
             kept = dict(file)
-        depth_m, segmentation = read_depth(folder, metadata), read_images(folder / "segmentations")
+        depth_m, segmentation = (
+            read_depth(folder, metadata, kept["depth_remainder"]),
+            read_images(folder / "segmentations"),
+        )
     except Exception as error:  # damaged archives and images raise anything
         raise ValueError(f"{folder}: cannot be read ({error}); delete it and render it again") from None
     if not len(depth_m) == len(segmentation) == len(kept["normals"]) == num_frames:

@@ -45,12 +45,15 @@ def draw_frames(clip: Clip, *, side: int, num_points: int = 40, frames: Iterable
         yield draw_tracks(frame, tracks[past], visible[past], radius=max(2.5, side / 120))
 
 
-def draw_tracks(frame: np.ndarray, tracks: np.ndarray, visible: np.ndarray, *, radius: float) -> np.ndarray:
+def draw_tracks(
+    frame: np.ndarray, tracks: np.ndarray, visible: np.ndarray, *, radius: float, colours: list | None = None
+) -> np.ndarray:
     """A frame (H, W, 3) uint8 with points (T, N, 2), visible (T, N): dots at the last of T, trails of the earlier ones.
 
-    Positions are raster pixels of the frame. Older parts of a trail are fainter, and hidden parts are thin.
+    Positions are raster pixels of the frame. Older parts of a trail are fainter, and hidden parts are thin. `colours`:
+    RGB of each point, default those of `point_colours`.
     """
-    colours = point_colours(tracks.shape[1])
+    colours = point_colours(tracks.shape[1]) if colours is None else colours
     # OpenCV counts from the centre of the top-left pixel, in sixteenths.
     places = np.rint((np.clip(tracks, -FARTHEST, FARTHEST) - 0.5) * 2**FIXED_POINT_BITS).astype(int).tolist()
     settings = {"lineType": cv2.LINE_AA, "shift": FIXED_POINT_BITS}
@@ -102,12 +105,17 @@ def frame_rate(clip: Clip) -> Fraction:
 
 
 def write_mp4(frames: Iterable[np.ndarray], rate: Fraction, out: Path) -> None:
-    """Write frames (H, W, 3) uint8 of even sizes as H.264 yuv420p, which browsers and slides play."""
+    """Write frames (H, W, 3) uint8 of even sizes as H.264 yuv420p, which browsers and slides play.
+
+    A build of PyAV without libx264 writes MPEG-4 Part 2 instead, which every player but a browser plays.
+    """
     import av  # only here: it takes longer to import than the rest of this package
 
     fast_start = {"movflags": "+faststart"}
     with appearing(out) as temporary, av.open(str(temporary), "w", format="mp4", options=fast_start) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        has_h264 = "libx264" in av.codecs_available
+        codec, options = ("libx264", {"crf": "18"}) if has_h264 else ("mpeg4", {"qmin": "2", "qmax": "4"})
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # so that the same clip gives the same bytes
         for number, frame in enumerate(frames):

@@ -11,21 +11,25 @@ from safetensors.torch import save
 from torch import nn
 
 from shards.files import write_bytes
-from trainer.config import Recipe, as_dict, from_dict
+from trainer.config import NO_WEIGHTS, Recipe, as_dict, from_dict
 
 METADATA_KEY = "frameline"
 """One metadata entry only: safetensors writes several in no fixed order, and equal weights must have equal bytes."""
 
 
 def save_weights(path: Path, model: nn.Module, recipe: Recipe) -> None:
-    """Write a model's state dict with its recipe; the same weights give the same bytes."""
+    """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    metadata = {METADATA_KEY: json.dumps({"recipe": as_dict(recipe)}, sort_keys=True)}
+    deciding = {key: value for key, value in as_dict(recipe).items() if key not in NO_WEIGHTS}
+    metadata = {METADATA_KEY: json.dumps({"recipe": deciding}, sort_keys=True)}
     write_bytes(path, save(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
-    """Read weights that `save_weights` wrote: state dict and recipe. Raises ValueError for anything else."""
+    """Read weights that `save_weights` wrote: state dict and recipe (NO_WEIGHTS at their defaults).
+
+    Raises ValueError for anything else.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

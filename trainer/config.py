@@ -17,6 +17,15 @@ CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
+NO_WEIGHTS = ("logging", "validation")
+"""Sections of a recipe that cannot change the weights at the end of a training."""
+SCORES = {
+    "delta_avg": "average_pts_within_thresh",
+    "average_jaccard": "average_jaccard",
+    "occlusion_accuracy": "occlusion_accuracy",
+    **{f"delta_{pixels}": f"pts_within_{pixels}" for pixels in (1, 2, 4, 8, 16)},
+}
+"""Scores of a validation, fractions of 1, and their names in eval.tapvid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +141,43 @@ class TrainingConfig:
     """Steps between two checkpoints."""
     threads: int = 1
     """CPU threads per process."""
+    sync_batch_norm: bool = False
+    """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
+    compile: bool = False
+    """Let torch.compile translate model and losses: minutes at the start, rounding other than without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Scores during the training, by the path that evaluation takes: online, whole videos at 256x256, TAP-Vid metrics.
+
+    No part of a run's identity, as it cannot change weights.safetensors: the same training may be validated otherwise
+    from its last checkpoint on. It does decide best.safetensors, so a checkpoint's best score counts only under the
+    settings that gave it.
+    """
+
+    dataset: str | None = None
+    """Name of a packed benchmark, as data.dataset; null: no validation."""
+    every_steps: int | None = None
+    """Steps between two validations; null: once an epoch. The last step is always validated."""
+    memory_size: int | None = None
+    """Memory slots; null: by data set as in trainer.predict (DAVIS 20, RoboTAP 60, Kinetics 36, else as trained)."""
+    num_videos: int | None = None
+    """The first videos of the index only; null: all."""
+    query_mode: str = "first"
+    """TAP-Vid's first or strided."""
+    best_by: str = "delta_avg"
+    """The score whose highest value makes best.safetensors."""
+
+    def __post_init__(self) -> None:
+        if self.query_mode not in ("first", "strided"):
+            raise ValueError(f"validation.query_mode={self.query_mode}; use first or strided")
+        if self.best_by not in SCORES:
+            raise ValueError(f"validation.best_by={self.best_by}: {suggestion(self.best_by, SCORES)}")
+        for name in ("every_steps", "memory_size", "num_videos"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"validation.{name}={value} must be at least 1, or null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +198,7 @@ class Recipe:
     data: DataConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     init_from: str | None = None
     """Name of the stage whose weights this one starts from (an edge of the graph)."""
@@ -309,9 +356,10 @@ def from_dict(values: dict[str, Any]) -> Recipe:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 over what decides the weights: the recipe without `logging`, `exp_name` and HOW_DATA_COMES."""
+    """sha256 over what decides the weights: the recipe without NO_WEIGHTS, `exp_name` and HOW_DATA_COMES."""
     values = as_dict(recipe)
-    values.pop("logging"), values.pop("exp_name")
+    for name in (*NO_WEIGHTS, "exp_name"):
+        values.pop(name)
     for name in HOW_DATA_COMES:
         values["data"].pop(name)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,22 @@ def barrier() -> None:
     """Wait for all processes; nothing where there is one."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def copy_buffers_of_main(model: nn.Module) -> None:
+    """Give all processes the buffers of rank 0, such as batch norm's running statistics: those are saved."""
+    if dist.is_initialized():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def gather_from_ranks(values: torch.Tensor) -> list[torch.Tensor]:
+    """The `values` of all processes in the order of ranks; shape and type are the same in all of them."""
+    if not dist.is_initialized():
+        return [values]
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return gathered
 
 
 def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:

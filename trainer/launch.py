@@ -12,13 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 from shards import ClipStore
 from shards.files import write_bytes
 from trainer.batch import make_loader
+from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, process_group
-from trainer.loop import State, restore, train
+from trainer.loop import State, restore, train, validate_last
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 from trainer.run import Run, describe_run, open_run, recipe_text
+from trainer.validation import Validator
+
+BEST = "best.safetensors"
+"""The weights with the best validation, in the output folder where there is a validation."""
 
 
 class Objective(nn.Module):
@@ -76,34 +81,16 @@ def main(arguments: list[str]) -> int:
 def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     """Train (or finish, or find finished) one stage and write its weights to the run's output folder."""
     lock = open_run(run, recipe) if process.is_main else None
+    if process.is_main:
+        (run.output / BEST).unlink(missing_ok=True)  # of an earlier training: it is no output that Snakemake deletes
     barrier()
-    task = TASKS.get(recipe.model.get("name"))
-    if task is None:
-        raise ValueError(f"model.name={recipe.model.get('name')!r} is unknown; known: {', '.join(TASKS)}")
-    if recipe.training.precision != "fp32" and process.device.type == "cpu":
-        raise ValueError(f"training.precision={recipe.training.precision} needs a GPU; use training.precision=fp32")
-    torch.manual_seed(recipe.training.seed)
-    model = task.build(recipe.model)
-    if run.init_weights:
-        load_into(model, load_weights(run.init_weights)[0], run.init_weights)
-    if process.is_main and not run.untrained.exists():
-        save_weights(run.untrained, model, recipe)
-    model.to(process.device)
-    state = State(
-        model=model,
-        objective=Objective(model, task),
-        optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
-        scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
-        step=0,
-        num_steps=count_steps(recipe, run, process),
-    )
-    restore(run, state)
+    state = prepare(recipe, run, process)
+    restore(recipe, run, process, state)
+    validator = None
+    if run.validation_index:
+        validator = Validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
     announce(recipe, run, process, state)
-    if process.world_size > 1:
-        # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        devices = [process.local_rank] if process.device.type == "cuda" else None
-        state.objective = DistributedDataParallel(state.objective, device_ids=devices)
+    distribute(recipe, process, state)
     if state.step < state.num_steps:
         loader = make_loader(
             recipe,
@@ -113,24 +100,73 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
             rank=process.rank,
             world_size=process.world_size,
         )
-        train(recipe, run, process, state, loader)
+        train(recipe, run, process, state, loader, validator)
+    if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
+        validate_last(recipe, run, process, state, validator)
     if process.is_main:
-        finish(recipe, run, model)
+        finish(recipe, run, state, has_validation=validator is not None)
     barrier()
     if lock:
         lock.close()
 
 
-def count_steps(recipe: Recipe, run: Run, process: Process) -> int:
-    """Optimiser steps of the whole training; an epoch is the whole global batches that the clips fill."""
-    training = recipe.training
-    if training.num_steps is not None:
-        return training.num_steps
-    global_batch = training.batch_size * training.accumulation_steps * process.world_size
+def prepare(recipe: Recipe, run: Run, process: Process) -> State:
+    """The state of a training before its first step, on the device; rank 0 writes the untrained weights."""
+    task = TASKS.get(recipe.model.get("name"))
+    if task is None:
+        raise ValueError(f"model.name={recipe.model.get('name')!r} is unknown; known: {', '.join(TASKS)}")
+    if recipe.training.precision != "fp32" and process.device.type == "cpu":
+        raise ValueError(f"training.precision={recipe.training.precision} needs a GPU; use training.precision=fp32")
+    torch.manual_seed(recipe.training.seed)
+    model = task.build(recipe.model)
+    if run.init_weights:
+        load_into(model, task.fit_weights(load_weights(run.init_weights)[0], model), run.init_weights)
+    if process.is_main and not run.untrained.exists():
+        save_weights(run.untrained, model, recipe)
+    model.to(process.device)
+    if recipe.training.sync_batch_norm:
+        synchronise_batch_norm(model, process.device)
     num_clips = len(ClipStore(run.index))
-    if num_clips < global_batch:
-        raise ValueError(f"{run.index}: {num_clips} clips do not fill one global batch of {global_batch}")
-    return training.num_epochs * (num_clips // global_batch)
+    return State(
+        model=model,
+        objective=Objective(model, task),
+        optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
+        scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
+        step=0,
+        num_steps=count_steps(recipe, run, num_clips, process),
+        num_clips=num_clips,
+    )
+
+
+def distribute(recipe: Recipe, process: Process, state: State) -> None:
+    """Wrap the objective: in DDP where there are several processes, and in torch.compile where the recipe asks.
+
+    The buckets that DDP exchanges are the gradients themselves (no second copy of them). Not used: static_graph, which
+    saves nothing where all parameters take part and forbids no_sync; find_unused_parameters, for the same reason.
+    """
+    if process.world_size > 1:
+        # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        devices = [process.local_rank] if process.device.type == "cuda" else None
+        state.objective = DistributedDataParallel(state.objective, device_ids=devices, gradient_as_bucket_view=True)
+    if recipe.training.compile:
+        state.objective.compile()  # in place, DDP included: torch then exchanges gradients while others are computed
+
+
+def steps_per_epoch(recipe: Recipe, num_clips: int, process: Process) -> int:
+    """The whole global batches that the clips fill."""
+    training = recipe.training
+    return num_clips // (training.batch_size * training.accumulation_steps * process.world_size)
+
+
+def count_steps(recipe: Recipe, run: Run, num_clips: int, process: Process) -> int:
+    """Optimiser steps of the whole training."""
+    if recipe.training.num_steps is not None:
+        return recipe.training.num_steps
+    steps = steps_per_epoch(recipe, num_clips, process)
+    if not steps:
+        raise ValueError(f"{run.index}: {num_clips} clips do not fill one global batch; lower training.batch_size")
+    return recipe.training.num_epochs * steps
 
 
 def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
@@ -143,13 +179,20 @@ def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
         )
 
 
-def finish(recipe: Recipe, run: Run, model: nn.Module) -> None:
-    """Write the finished files and say where they are."""
-    save_weights(run.output / "weights.safetensors", model, recipe)
+def finish(recipe: Recipe, run: Run, state: State, *, has_validation: bool) -> None:
+    """Write the finished files and say where they are; best.safetensors is there where validation found a best one."""
+    best = state.best if has_validation else None
+    if best:
+        write_bytes(run.output / BEST, run.best_weights(best.step).read_bytes())
+    save_weights(run.output / "weights.safetensors", state.model, recipe)
     write_bytes(run.output / "untrained.safetensors", run.untrained.read_bytes())
     write_bytes(run.output / "metrics.jsonl", run.metrics.read_bytes())
     write_bytes(run.output / "recipe.yaml", recipe_text(recipe).encode())
-    print(f"{recipe.exp_name}: weights in {run.output}/weights.safetensors, curves in {run.output}/metrics.jsonl")
+    told = f"weights in {run.output}/weights.safetensors, curves in {run.output}/metrics.jsonl"
+    if best:
+        measured = f"{recipe.validation.best_by} {100 * best.score:.1f}"
+        told += f", best weights (step {best.step}, {measured}) in {run.output / BEST}"
+    print(f"{recipe.exp_name}: {told}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from shards import sample_ids
 from trainer.batch import Batch
 from trainer.checkpoint import load_checkpoint, load_into, save_checkpoint
 from trainer.config import Recipe
@@ -18,6 +19,7 @@ from trainer.distributed import Process, mean_over_ranks
 from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
 from trainer.run import Run
+from trainer.validation import Best, Validator, forget_other_best
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,13 +36,26 @@ class State:
     """Optimiser steps done."""
     num_steps: int
     """Optimiser steps of the whole training."""
+    num_clips: int
+    """Clips of the data set: with the step they say what is read next."""
+    best: Best | None = None
+    """The best validation so far."""
 
 
-def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Iterable[Batch]) -> None:
+def train(
+    recipe: Recipe,
+    run: Run,
+    process: Process,
+    state: State,
+    loader: Iterable[Batch],
+    validator: Validator | None = None,
+) -> None:
     """Train in place from `state.step` to `state.num_steps`; checkpoints and metrics go to the run's folder.
 
     The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank), so a resumed run
-    repeats an undisturbed one. Raises FloatingPointError when a logged value is not finite; the last checkpoint stays.
+    repeats an undisturbed one. A step that the fp16 scaler skips counts as done, since its clips are used up, and moves
+    the learning rate (as in the reference); weights and AdamW's own state stay. Raises FloatingPointError when a logged
+    value is not finite; the last checkpoint stays.
     """
     objective, optimizer, scaler = state.objective, state.optimizer, state.scaler
     start, num_steps = state.step, state.num_steps
@@ -48,7 +63,7 @@ def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Iter
     state.model.train()
     num_skipped = 0  # since the last row
     for step, batch in enumerate(loader, start=start):
-        num_skipped += int(batch.pop("num_skipped", torch.zeros(1)).sum())
+        num_skipped += sum(batch.pop("num_skipped").tolist()) if "num_skipped" in batch else 0
         seed_step(recipe.training.seed, step, process.rank)
         learning_rate = learning_rate_at(step, num_steps, recipe.optimizer)
         set_learning_rate(optimizer, learning_rate)
@@ -68,7 +83,8 @@ def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Iter
         scaler.update()
 
         state.step = done = step + 1
-        is_save = done % recipe.training.save_every == 0 or done == num_steps
+        is_validation = validator is not None and validator.is_due(done, num_steps)
+        is_save = done % recipe.training.save_every == 0 or done == num_steps or is_validation
         if done % recipe.logging.log_every == 0 or is_save or step == start:
             values = torch.stack(
                 [*losses.values(), norm.to(process.device), torch.tensor(float(num_skipped), device=process.device)]
@@ -76,16 +92,33 @@ def train(recipe: Recipe, run: Run, process: Process, state: State, loader: Iter
             *values, skipped = mean_over_ranks(values).tolist()
             row = dict(zip([*losses, "grad_norm"], values, strict=True))
             check_finite(row, step, run, scaler)
-            progress.log(done, row, learning_rate, num_skipped=round(skipped * process.world_size))
+            skipped_clips = round(skipped * process.world_size)
+            progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
+        if is_validation:
+            state.best = validator.validate(state.model, state.best, done, progress)
         if is_save and process.is_main:
-            save_checkpoint(run.checkpoint, resumable(run, state))
+            save(recipe, run, process, state)
     progress.close()
+
+
+def validate_last(recipe: Recipe, run: Run, process: Process, state: State, validator: Validator) -> None:
+    """Score a model whose steps were all done before its validation was asked for."""
+    progress = Progress(run.metrics, recipe, start=state.step, num_steps=state.num_steps, process=process)
+    state.best = validator.validate(state.model, None, state.step, progress)
+    progress.close()
+    if process.is_main:
+        save(recipe, run, process, state)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for one step: dropout and memory masks are a function of (seed, step, rank)."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4_099 + rank)
+    torch.manual_seed(seed_of(seed, step, rank))
+
+
+def seed_of(seed: int, step: int, rank: int) -> int:
+    """The seed of all of torch's generators, on CPU and GPUs, in one step of one rank."""
+    return (seed * 1_000_003 + step) * 4_099 + rank
 
 
 def micro_batches(
@@ -110,6 +143,14 @@ def autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
 
 
+def scaling_of(state: State) -> dict[str, float]:
+    """The scale of an fp16 training's loss, and how many of its steps so far the scaler has skipped; else nothing."""
+    if not state.scaler.is_enabled():
+        return {}
+    updates = max((int(moments["step"]) for moments in state.optimizer.state.values()), default=0)
+    return {"scale": state.scaler.get_scale(), "skipped_steps": state.step - updates}
+
+
 def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.GradScaler) -> None:
     """Stop on NaN or infinity; an fp16 scaler skips steps whose gradients overflow, so there only losses count."""
     bad = [k for k, v in row.items() if not math.isfinite(v) and not (k == "grad_norm" and scaler.is_enabled())]
@@ -121,22 +162,48 @@ def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.G
         )
 
 
-def resumable(run: Run, state: State) -> dict[str, Any]:
-    """Everything that the next step depends on."""
-    return {
+def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
+    """Write everything that the next step depends on; what only the checkpoint before named goes afterwards."""
+    saved = {
         "identity": run.identity,
         "step": state.step,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
+        "best": asdict(state.best) if state.best else None,
+        **position(recipe, process, state),
     }
+    save_checkpoint(run.checkpoint, saved)
+    forget_other_best(run, state.best)
 
 
-def restore(run: Run, state: State) -> None:
-    """Continue where the run's checkpoint, if there is one, left off."""
+def position(recipe: Recipe, process: Process, state: State) -> dict[str, Any]:
+    """Where the random generators and the sampler stand: every rank's seed of the next step, and what that step reads.
+
+    Both are functions of the step, so a resumed run sets them by itself. The checkpoint holds them to be compared: code
+    that would draw or read something else is noticed.
+    """
+    seed, ranks = recipe.training.seed, range(process.world_size)
+    batch_size = recipe.training.batch_size * recipe.training.accumulation_steps * process.world_size
+    clips = sample_ids(state.num_clips, seed=seed, step=state.step, batch_size=batch_size)
+    return {"random": [seed_of(seed, state.step, rank) for rank in ranks], "sampler": [list(clip) for clip in clips]}
+
+
+def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
+    """Continue where the run's checkpoint, if there is one, left off.
+
+    Raises ValueError where the next step would draw other random numbers or read other clips than when it was written.
+    """
     if run.checkpoint.exists():
         saved = load_checkpoint(run.checkpoint, run.identity)
         load_into(state.model, saved["model"], run.checkpoint)
         state.optimizer.load_state_dict(saved["optimizer"])
         state.scaler.load_state_dict(saved["scaler"])
         state.step = saved["step"]
+        state.best = Best(**saved["best"]) if saved["best"] else None
+        for name, now in position(recipe, process, state).items():
+            if saved[name] != now:
+                raise ValueError(
+                    f"{run.checkpoint}: step {state.step} would not go on with the {name} position of the checkpoint: "
+                    f"the code has changed since; delete the folder {run.folder} to start again"
+                )

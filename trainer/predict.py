@@ -15,6 +15,12 @@ from eval.tapvid import QUERY_MODES
 from trainer.checkpoint import load_into, load_weights
 from trainer.models import TASKS
 
+MEMORY_SIZES = {"davis": 20, "robotap": 60, "kinetics": 36}
+"""Memory slots at evaluation by a part of the data set's name, as published for LBM."""
+
+
+INPUT_SIZE_HELP = "height and width to which the model resizes frames, like 384x512 (default: as trained)"
+
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
@@ -25,7 +31,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
     parser.add_argument("--truth", type=Path, required=True, help="index.json of the packed benchmark")
     parser.add_argument("--query-mode", choices=QUERY_MODES, default="first")
-    parser.add_argument("--memory-size", type=int, help="memory slots at evaluation (default: as trained)")
+    parser.add_argument(
+        "--memory-size",
+        type=int,
+        help="memory slots (default: by the data set's name, "
+        f"{', '.join(f'{name} {size}' for name, size in MEMORY_SIZES.items())}, else as trained)",
+    )
+    parser.add_argument("--input-size", type=parse_size, metavar="HxW", help=INPUT_SIZE_HELP)
     parser.add_argument("--tracker", default="", help="name in the tables (default: the stage of the weights)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -33,11 +45,30 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load_model(weights: Path, device: str) -> tuple[nn.Module, str]:
-    """The model inside a weights file, in evaluation mode, and the name of its stage."""
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of `384x512`; argparse.ArgumentTypeError for anything else."""
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH, like 384x512") from None
+    return height, width
+
+
+def memory_size_of(dataset: str) -> int | None:
+    """Memory slots with which a data set is evaluated by default (`tapvid_davis`: 20); None: as trained."""
+    return next((size for name, size in MEMORY_SIZES.items() if name in dataset.lower()), None)
+
+
+def load_model(weights: Path, device: str, input_size: tuple[int, int] | None = None) -> tuple[nn.Module, str]:
+    """The model inside a weights file, in evaluation mode, and the name of its stage.
+
+    input_size: height and width at which it is to look at frames, if not as trained. Raises ValueError for weights or
+    a size that do not fit.
+    """
     tensors, recipe = load_weights(weights)
-    model = TASKS[recipe.model["name"]].build(recipe.model)
-    load_into(model, tensors, weights)
+    task = TASKS[recipe.model["name"]]
+    model = task.build(recipe.model | ({"input_size": list(input_size)} if input_size else {}))
+    load_into(model, task.fit_weights(tensors, model), weights)
     return model.eval().to(device), recipe.stage
 
 
@@ -72,16 +103,17 @@ def track_both_ways(
 def predict(options: argparse.Namespace) -> None:
     """Track all clips of the truth and write the predictions; ValueError for weights or truth that do not fit."""
     torch.set_num_threads(options.threads)
-    model, stage = load_model(options.weights, options.device)
+    model, stage = load_model(options.weights, options.device, options.input_size)
     truth = Truth(options.truth)
     tracker = options.tracker or stage
+    memory_size = options.memory_size or memory_size_of(truth.dataset)
     names = tqdm(truth.names, desc=f"{tracker} on {truth.dataset}", unit="video", disable=None)
     write_predictions(
         options.out,
         tracker=tracker,
         query_mode=options.query_mode,
         truth_sha256=truth.sha256,
-        videos=(predict_video(model, truth, name, options.query_mode, options.memory_size) for name in names),
+        videos=(predict_video(model, truth, name, options.query_mode, memory_size) for name in names),
     )
     print(f"{options.out}: {len(truth.names)} videos")
 

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,7 +14,10 @@ from trainer.distributed import Process
 
 
 class Progress:
-    """Writes one JSON object a logged step and shows loss, clips/s and time left; silent on ranks above 0."""
+    """Writes one JSON object a logged step or validation, and shows loss, clips/s and time left.
+
+    Silent on ranks above 0.
+    """
 
     def __init__(self, metrics: Path, recipe: Recipe, *, start: int, num_steps: int, process: Process):
         self.is_main, self.num_steps, self.start = process.is_main, num_steps, start
@@ -28,8 +32,18 @@ class Progress:
         self.file = metrics.open("a")
         self.bar = tqdm(total=num_steps, initial=start, unit="step", disable=not sys.stderr.isatty(), desc=self.label)
 
-    def log(self, step: int, row: dict[str, float], learning_rate: float, num_skipped: int = 0) -> None:
-        """Record the values of `step` (the number of steps done), and the clips skipped since the last row."""
+    def log(
+        self,
+        step: int,
+        row: dict[str, float],
+        learning_rate: float,
+        num_skipped: int = 0,
+        scaling: dict[str, float] | None = None,
+    ) -> None:
+        """Record the values of `step` (the number of steps done), and the clips skipped since the last row.
+
+        `row` holds losses and `grad_norm`; `scaling` what the gradient scaler tells, where there is one.
+        """
         if not self.is_main:
             return
         now = time.monotonic()
@@ -40,6 +54,7 @@ class Progress:
             "step": step,
             "loss": loss,
             **row,
+            **(scaling or {}),
             "learning_rate": learning_rate,
             "clips_per_second": round(speed, 3),
             "seconds": round(self.elapsed + now - self.began, 3),
@@ -57,6 +72,17 @@ class Progress:
         else:
             self.bar.update(step - self.bar.n)
             self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.2f} clips/s{skips}")
+
+    def log_validation(self, step: int, row: dict[str, Any], told: str) -> None:
+        """Record the scores of `step` as an event of its own and say them; the next speed does not count their time."""
+        if not self.is_main:
+            return
+        now = time.monotonic()
+        spent = {"validation_seconds": round(now - self.last, 3), "seconds": round(self.elapsed + now - self.began, 3)}
+        self.file.write(json.dumps({"event": "validation", "step": step, **row, **spent}) + "\n")
+        self.file.flush()
+        self.last = now
+        self.bar.write(f"{self.label}: {told}", file=sys.stderr)
 
     def close(self) -> None:
         """Close the metrics file and the bar."""

@@ -25,6 +25,7 @@ class Run:
     index: Path
     output: Path
     init_weights: Path | None
+    validation_index: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -38,12 +39,24 @@ class Run:
     def untrained(self) -> Path:
         return self.folder / "untrained.safetensors"
 
+    def best_weights(self, step: int) -> Path:
+        """The weights of a step, kept while the checkpoint calls them the best ones."""
+        return self.folder / f"best-{step}.safetensors"
+
 
 def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
     """Find the inputs of a training and derive its folder; raises ValueError for what is missing."""
     index = Path(paths.shards_root) / recipe.data.dataset / "index.json"
     if not index.is_file():
         raise ValueError(f"{index}: data set '{recipe.data.dataset}' is not packed; run `snakemake data` first")
+    validation_index = None
+    if recipe.validation.dataset:
+        validation_index = Path(paths.shards_root) / recipe.validation.dataset / "index.json"
+        if not validation_index.is_file():
+            raise ValueError(
+                f"{validation_index}: validation data set '{recipe.validation.dataset}' is not packed; run "
+                f"`snakemake {validation_index}`, or train without it by validation.dataset=null"
+            )
     init_weights = None
     if recipe.init_from or paths.init_weights:
         init_weights = Path(paths.init_weights or f"results/{recipe.init_from}/weights.safetensors")
@@ -63,6 +76,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         index=index,
         output=Path(paths.output_dir or f"results/{recipe.exp_name}"),
         init_weights=init_weights,
+        validation_index=validation_index,
     )
 
 

@@ -44,15 +44,20 @@ class Module:
 
 
 def source_digest(
-    *entries: str, files: Iterable[str] = (), packages: Iterable[str] = (), root: Path | None = None
+    *entries: str,
+    files: Iterable[str] = (),
+    packages: Iterable[str] = (),
+    apart_from: Iterable[str] = (),
+    root: Path | None = None,
 ) -> str:
     """Digest of all code of ours that the entry points reach, of data files, and of versions of other packages.
 
-    An entry is "package.module" or "package.module:function". Raises ValueError for an entry that does not exist.
+    An entry is "package.module" or "package.module:function". Modules `apart_from` are left out, and what only they
+    reach. Raises ValueError for an entry that does not exist.
     """
     root = root or ROOT
     digest = hashlib.sha256()
-    for name, definition in sorted(reach(entries, root).items()):
+    for name, definition in sorted(reach(entries, root, apart_from).items()):
         digest.update(f"{name} {definition}\n".encode())
     for file in sorted(files):
         for path in _files_of(root / file):
@@ -63,14 +68,18 @@ def source_digest(
     return digest.hexdigest()[:LENGTH]
 
 
-def reach(entries: Iterable[str], root: Path) -> dict[str, str]:
-    """The definitions that the entries can use: "module:name.number", or "module#number" for effects -> tree digest."""
+def reach(entries: Iterable[str], root: Path, apart_from: Iterable[str] = ()) -> dict[str, str]:
+    """The definitions that the entries can use, but not through modules `apart_from`.
+
+    "module:name.number", or "module#number" for effects -> tree digest.
+    """
     found: dict[str, str] = {}
     todo = [_entry(entry, root) for entry in entries]
     seen: set[tuple[str, str]] = set()
+    apart_from = set(apart_from)
     while todo:
         wanted = todo.pop()
-        if wanted in seen:
+        if wanted in seen or wanted[0] in apart_from:
             continue
         seen.add(wanted)
         module_name, symbol = wanted

@@ -25,7 +25,9 @@ class Wanted:
     member: str | None = None
     """File inside the zip behind the url; None when the url is the file itself."""
     sha256: str | None = None
-    """Of the file at `path`."""
+    """Of the file at `path`, or of the archive."""
+    is_archive: bool = False
+    """The url is an archive, and `path` the folder that it is unpacked to."""
 
 
 class RefusedError(Exception):
@@ -35,10 +37,18 @@ class RefusedError(Exception):
 def fetch(wanted: Wanted, *, attempts: int = 4, pause_seconds: float = 2.0) -> None:
     """Make `wanted.path`; raises ValueError with one line that says how to do it by hand."""
     if wanted.path.exists():
-        _check(wanted, wanted.path)
+        check(wanted, wanted.path)
         return
+    _put_in_place(wanted, download_patiently(wanted, attempts=attempts, pause_seconds=pause_seconds))
+
+
+def download_patiently(wanted: Wanted, *, attempts: int, pause_seconds: float) -> Path:
+    """Download what is behind `wanted.url`, with several attempts, to a hidden file beside `wanted.path`.
+
+    Raises ValueError with one line that says how to do it by hand.
+    """
     if not wanted.url:
-        raise ValueError(f"{wanted.path}: missing, and no url is configured; {_by_hand(wanted)}")
+        raise ValueError(f"{wanted.path}: missing, and no url is configured; {by_hand(wanted)}")
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
     part = wanted.path.with_name(f".{wanted.path.name}.part")
     for attempt in range(attempts):
@@ -48,10 +58,10 @@ def fetch(wanted: Wanted, *, attempts: int = 4, pause_seconds: float = 2.0) -> N
         except (RefusedError, OSError) as error:
             if isinstance(error, RefusedError) or attempt == attempts - 1:
                 raise ValueError(
-                    f"{wanted.path}: missing, and {wanted.url} could not be downloaded ({error}); {_by_hand(wanted)}"
+                    f"{wanted.path}: missing, and {wanted.url} could not be downloaded ({error}); {by_hand(wanted)}"
                 ) from None
             time.sleep(pause_seconds * 2**attempt)
-    _put_in_place(wanted, part)
+    return part
 
 
 def download(url: str, part: Path) -> None:
@@ -99,28 +109,31 @@ def _put_in_place(wanted: Wanted, part: Path) -> None:
             whole = part.with_name(f".{wanted.path.name}.tmp")
             with zipfile.ZipFile(part) as archive, archive.open(wanted.member) as inside, whole.open("wb") as file:
                 shutil.copyfileobj(inside, file, CHUNK)
-        _check(wanted, whole)
+        check(wanted, whole)
         whole.replace(wanted.path)
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise ValueError(f"{wanted.path}: {wanted.url} is not the zip expected ({error}); {_by_hand(wanted)}") from None
+        raise ValueError(f"{wanted.path}: {wanted.url} is not the zip expected ({error}); {by_hand(wanted)}") from None
     finally:
         for leftover in {whole, part, part.with_name(f"{part.name}.etag")}:
             leftover.unlink(missing_ok=True)
 
 
-def _check(wanted: Wanted, path: Path) -> None:
+def check(wanted: Wanted, path: Path) -> None:
+    """Raise ValueError where a file at `path` has not the sha256 that is wanted."""
     if wanted.sha256:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != wanted.sha256:
-            raise ValueError(f"{wanted.path}: sha256 is {found}, expected {wanted.sha256}; {_by_hand(wanted)}")
+            raise ValueError(f"{wanted.path}: sha256 is {found}, expected {wanted.sha256}; {by_hand(wanted)}")
 
 
-def _by_hand(wanted: Wanted) -> str:
+def by_hand(wanted: Wanted) -> str:
+    """What a person can do where the download does not work."""
     what = wanted.path.name
     if wanted.url:
         what = f"{wanted.member} of {wanted.url.rpartition('/')[2]}" if wanted.member else wanted.url.rpartition("/")[2]
-    return f"either put {what} at {wanted.path} by hand, or run the same command where the network allows the download"
+    put = f"unpack {what} to" if wanted.is_archive else f"put {what} at"
+    return f"either {put} {wanted.path} by hand, or run the same command where the network allows the download"
 
 
 def main(arguments: list[str]) -> int:

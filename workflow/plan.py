@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words, parse_recipe, parse_tracks
-from trainer.config import HOW_DATA_COMES, as_dict, compose, flat_keys, suggestion
+from trainer.config import HOW_DATA_COMES, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
+from workflow.archive import NOTE
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import digest_of, making_of
 
@@ -44,7 +45,10 @@ class Plan:
         for name in self.datasets_of("render"):
             self._check_words(name)
         for benchmark in self.benchmarks.values():
-            self._check_scenes(benchmark)
+            self._check_scenes(f"benchmarks.{benchmark.name}", benchmark.dataset)
+        for name, recipe in self.recipes.items():
+            if recipe["validation"]["dataset"]:
+                self._check_scenes(f"validation of stages.{name}", recipe["validation"]["dataset"])
 
     def _check_words(self, dataset: str) -> None:
         try:
@@ -56,9 +60,9 @@ class Plan:
         except ValueError as error:
             raise ValueError(f"datasets.{dataset}.tracks: {error}") from None
 
-    def _check_scenes(self, benchmark: Benchmark) -> None:
-        """A seed is a scene: none of a benchmark's may be trained on."""
-        tested = self.datasets[benchmark.dataset]
+    def _check_scenes(self, who: str, dataset: str) -> None:
+        """A seed is a scene: none that a model is scored on may be trained on."""
+        tested = self.datasets[dataset]
         for stage, recipe in self.recipes.items():
             trained = self.datasets[recipe["data"]["dataset"]]
             shared = range(
@@ -66,7 +70,7 @@ class Plan:
             )
             if tested.is_rendered and trained.is_rendered and shared and tested.split == trained.split:
                 raise ValueError(
-                    f"benchmarks.{benchmark.name} scores on scenes that stages.{stage} trains on: {tested.name} and "
+                    f"{who} scores on scenes that stages.{stage} trains on: {tested.name} and "
                     f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "
                     f"change datasets.{tested.name}.first_seed, or its split"
                 )
@@ -76,6 +80,12 @@ class Plan:
         if dataset not in self.datasets:
             raise ValueError(
                 f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, self.datasets)}"
+            )
+        validated = recipe["validation"]["dataset"]
+        if validated and validated not in self.datasets:
+            raise ValueError(
+                f"stages.{stage}: validation.dataset={validated} is not under datasets: (null turns validation off), "
+                f"{suggestion(validated, self.datasets)}"
             )
         if source and source not in self.stages:
             raise ValueError(
@@ -103,12 +113,40 @@ class Plan:
         return [f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "json")]
 
     def downloads(self) -> dict[str, Dataset]:
-        """Data sets whose file is not there yet, by its path. A file that a person put there is never touched."""
+        """Data sets that are not there yet, or that a download made, by the file that it writes.
+
+        What a person put there is never touched.
+        """
         files = (self.datasets[name] for name in self.datasets_of("tapvid"))
-        return {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
+        found = {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
+        archives = (dataset for dataset in self.datasets.values() if dataset.is_archive)
+        return found | {_marker(known): known for known in archives if self.is_unpacked_by_us(known.path)}
 
     def is_made_by_us(self, path: str) -> bool:
         return not self.is_there(path) or self.is_there(f"{path}.prov.json")
+
+    def is_unpacked_by_us(self, folder: str) -> bool:
+        return not self.is_there(folder) or self.is_there(f"{folder}/{NOTE}")
+
+    def fetch_words(self, dataset: Dataset) -> str:
+        """The command that downloads a data set, but for its output."""
+        keys = ("url", "sha256") if dataset.is_archive else ("url", "member", "sha256")
+        words = [f"--{key}={value}" for key in keys if (value := getattr(dataset, key))]
+        if dataset.is_archive:
+            return quote(["workflow.archive", *words, f"--folder={dataset.path}"])
+        return quote(["workflow.fetch", *words])
+
+    def pack_input(self, dataset: str, shard: str) -> str:
+        """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
+        known = self.datasets[dataset]
+        if known.is_rendered:
+            return f"data/tracks/{dataset}/shard-{shard}.json"
+        return _marker(known) if known.is_archive and self.is_unpacked_by_us(known.path) else known.path
+
+    def pack_source(self, dataset: str, shard: str) -> str:
+        """What a shard is packed from."""
+        known = self.datasets[dataset]
+        return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
@@ -120,6 +158,11 @@ class Plan:
         return as_words(self.datasets[dataset].tracks)
 
     # Training and evaluation
+
+    def validation_index(self, stage: str) -> list[str]:
+        """The index that a stage is validated on during its training, if it is."""
+        dataset = self.recipes[stage]["validation"]["dataset"]
+        return [index_path(dataset)] if dataset else []
 
     def trackers(self) -> list[str]:
         """Names of the rows of every table."""
@@ -152,9 +195,9 @@ class Plan:
     def recipe_words(self, stage: str, section: str = "") -> str:
         """What decides a stage's weights, or one section of it, as sorted key=value.
 
-        `logging` decides nothing, nor does how data comes to the training.
+        NO_WEIGHTS decide nothing, nor does how data comes to the training.
         """
-        recipe = {key: value for key, value in self.recipes[stage].items() if key != "logging"}
+        recipe = {key: value for key, value in self.recipes[stage].items() if key not in NO_WEIGHTS}
         recipe["data"] = {key: value for key, value in recipe["data"].items() if key not in HOW_DATA_COMES}
         recipe = recipe[section] if section else recipe
         return " ".join(sorted(f"{key}={json.dumps(_lookup(recipe, key))}" for key in flat_keys(recipe)))
@@ -198,7 +241,7 @@ class Plan:
                 "processes": str(self.stages[stage].processes),
             }
         if rule == "predict":
-            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "as trained")}
+            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "by data set")}
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
         if rule == "rulegraph":
@@ -303,6 +346,11 @@ def index_path(dataset: str) -> str:
 def page_path(dataset: str) -> str:
     """The page that says what is in a packed data set."""
     return f"results/data/{dataset}.html"
+
+
+def _marker(dataset: Dataset) -> str:
+    """What is written when a data set's archive is unpacked: a folder's own time stamps say nothing."""
+    return f"{dataset.path}.json"
 
 
 def short_digest(value: Any) -> str:

@@ -12,6 +12,8 @@ from jsonschema.exceptions import ValidationError
 from generation.config import KUBRIC_ASSETS
 from trainer.config import suggestion
 
+ARCHIVED = ("lbm_folder", "cotracker3_kubric")
+"""Folders of sequences that may come from an archive."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -38,6 +40,11 @@ class Dataset:
     @property
     def is_rendered(self) -> bool:
         return self.source == "render"
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is a folder that is unpacked from a download."""
+        return self.source in ARCHIVED and bool(self.url)
 
     @property
     def shards(self) -> list[str]:

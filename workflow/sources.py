@@ -14,6 +14,8 @@ class Source:
     entries: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    apart_from: tuple[str, ...] = ()
+    """Modules of ours that the entry points reach and that decide none of the outputs."""
 
 
 RENDERER = "workflow/envs/render.txt"
@@ -38,7 +40,10 @@ SOURCES = {
         ("shards.__main__:pack",), packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs")
     ),
     "index": Source(("shards.__main__:index",)),
-    "train_stage": Source(("trainer.launch:run_stage",), packages=("torch", "numpy", "pillow")),
+    # Validation cannot change weights.safetensors: an edited metric must not train again.
+    "train_stage": Source(
+        ("trainer.launch:run_stage",), packages=("torch", "numpy", "pillow"), apart_from=("trainer.validation",)
+    ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
     "baseline": Source(("eval.__main__:_baseline",), packages=("numpy",)),
     "predict": Source(("trainer.predict:predict",), packages=("torch", "numpy", "pillow")),
@@ -62,7 +67,9 @@ SOURCES = {
 def digest_of(rule: str) -> str:
     """Digest of the code and data files behind a rule; empty for a rule that has none of ours."""
     source = SOURCES[rule]
-    return source_digest(*source.entries, files=source.files) if source.entries or source.files else ""
+    if not source.entries and not source.files:
+        return ""
+    return source_digest(*source.entries, files=source.files, apart_from=source.apart_from)
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from trainer.config import flat_keys
+from trainer.config import NO_WEIGHTS, flat_keys
 from workflow.plan import Plan, Step
 from workflow.provenance import FORMAT, sha256_of, sidecar_path
 
@@ -66,10 +66,11 @@ def _changed_keys(plan: Plan, step: Step) -> str:
     try:
         old = yaml.safe_load(Path(f"results/{step.wildcards['stage']}/recipe.yaml").read_text())
         new = plan.recipes[step.wildcards["stage"]]
-        rows = {key: (_leaf(old, key), _leaf(new, key)) for key in {*flat_keys(old), *flat_keys(new)}}
+        keys = (key for key in {*flat_keys(old), *flat_keys(new)} if key.split(".")[0] not in NO_WEIGHTS)
+        rows = {key: (_leaf(old, key), _leaf(new, key)) for key in keys}
     except (OSError, AttributeError, yaml.YAMLError):
         return ""
-    changed = [f"{key}: {a} -> {b}" for key, (a, b) in sorted(rows.items()) if a != b and "logging" not in key]
+    changed = [f"{key}: {a} -> {b}" for key, (a, b) in sorted(rows.items()) if a != b]
     return f" ({', '.join(changed)})" if changed else ""
 
 

@@ -34,6 +34,22 @@ def test_a_log_is_its_numbers_by_step(metrics_path):
     ]
 
 
+def test_validations_are_a_panel_of_their_own_in_percent(metrics_path):
+    plain = read_training_log(metrics_path)
+    with metrics_path.open("a") as stream:
+        for step, score in ((20, 0.25), (40, None), (40, 0.5)):  # the last one of a step counts
+            row = {"event": "validation", "step": step, "delta_avg": score, "occlusion_accuracy": None, "seconds": 9.0}
+            stream.write(json.dumps(row) + "\n")
+    log = read_training_log(metrics_path)
+    assert log.series.keys() == plain.series.keys()
+    np.testing.assert_array_equal(log.series["loss"], plain.series["loss"])
+    assert log.validation.steps.tolist() == [20, 40]
+    assert log.validation.series["delta_avg"].tolist() == [25.0, 50.0]
+    (panel,) = [panel for panel in choose_panels(log) if panel.is_validation]
+    assert panel.names == ("delta_avg",), "a score that no row defines is left out"
+    assert "validation (x100)" in dict(render_curves_svg(log))
+
+
 def test_a_resumed_step_counts_once_and_a_cut_last_line_not_at_all(metrics_path):
     with metrics_path.open("a") as stream:
         stream.write(json.dumps({"step": 40, "loss": 123.0}) + "\n")

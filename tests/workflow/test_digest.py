@@ -127,9 +127,13 @@ def test_training_does_not_depend_on_metrics_and_scoring_not_on_torch():
     from workflow.digest import ROOT, reach
 
     parse_module.cache_clear()
-    training = {name.split(":")[0].split("#")[0] for name in reach(sources.SOURCES["train_stage"].entries, ROOT)}
+    train = sources.SOURCES["train_stage"]
+    training = {name.split(":")[0].split("#")[0] for name in reach(train.entries, ROOT, train.apart_from)}
+    validating = {name.split(":")[0].split("#")[0] for name in reach(train.entries, ROOT)} - training
     scoring = {name.split(":")[0].split("#")[0] for name in reach(sources.SOURCES["score"].entries, ROOT)}
     assert "trainer.models.lbm.losses" in training
-    assert not any(name.startswith("eval.tapvid") for name in training)
+    assert not any(name.startswith("eval.") for name in training)
+    assert {"trainer.validation", "trainer.predict", "eval.tapvid"} <= validating
+    assert not any(name.startswith("trainer.models") for name in validating)
     assert "eval.tapvid" in scoring
     assert not any(name.startswith("trainer") for name in scoring)

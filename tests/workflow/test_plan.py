@@ -46,6 +46,12 @@ def put(config, dotted, value):
          "benchmarks.tiny_heldout scores on scenes that stages.lbm trains on: tiny_heldout and tiny share seeds 2:3"),
         ("datasets.tapvid_davis.path", None, "missing key 'datasets.tapvid_davis.path'"),
         ("datasets.a/b", {"source": "tapvid", "path": "x"}, "'a/b' is no name here"),
+        ("datasets.set", {"source": "lbm_folder", "path": "x", "member": "y"}, "unknown key 'datasets.set.member'"),
+        ("datasets.set", {"source": "point_odyssey", "path": "x", "url": "y"}, "unknown key 'datasets.set.url'"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=tapvid_davs"],
+         "stages.lbm: validation.dataset=tapvid_davs is not under datasets: (null turns validation off), did you mean"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=tiny"],
+         "validation of stages.lbm scores on scenes that stages.lbm trains on: tiny and tiny share seeds 0:3"),
         ("stages.lbn", {}, "did you mean 'lbm'?"),
         ("stages.lbm.overrides", ["data.dataset=tinny"], "data.dataset=tinny is not under datasets:, did you mean"),
         ("stages.lbm.overrides", ["data.num_frame=6"], "unknown key 'data.num_frame', did you mean 'data.num_frames'?"),
@@ -103,6 +109,17 @@ def test_a_recipe_is_one_fact_and_logging_and_loader_processes_are_none(config):
         for words in ([], ["logging.log_every=7"], ["data.num_workers=3", "data.on_error=skip"], ["data.flip=false"])
     ]
     assert facts[0] == facts[1] == facts[2] != facts[3]
+
+
+def test_validation_is_no_fact_of_the_weights_and_its_data_set_comes_first(config):
+    words = ["data.dataset=tiny", "validation.dataset=tiny_heldout", "validation.best_by=average_jaccard"]
+    plain, validated = (
+        Plan(put(config, "stages.lbm.overrides", each)) for each in (config["stages"]["lbm"]["overrides"], words)
+    )
+    assert validated.validation_index("lbm") == ["data/shards/tiny_heldout/index.json"]
+    assert plain.validation_index("lbm") == []
+    without = Plan(put(config, "stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=null"]))
+    assert validated.facts("train_stage", {"stage": "lbm"}) == without.facts("train_stage", {"stage": "lbm"})
 
 
 def test_the_next_command_follows_from_what_is_there(config, tmp_path):

@@ -50,13 +50,8 @@ def assets_of(wildcards):
 
 
 def shard_source(wildcards):
-    """What one shard is packed from."""
-    dataset = plan.datasets[wildcards.dataset]
-    return (
-        f"data/tracks/{wildcards.dataset}/shard-{wildcards.shard}.json"
-        if dataset.is_rendered
-        else dataset.path
-    )
+    """What one shard waits for."""
+    return plan.pack_input(wildcards.dataset, wildcards.shard)
 
 
 def shards_of(wildcards):
@@ -68,6 +63,10 @@ def shards_of(wildcards):
 
 def clips_of(wildcards):
     return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
+
+
+def validation_of(wildcards):
+    return plan.validation_index(wildcards.stage)
 
 
 def first_weights(wildcards):

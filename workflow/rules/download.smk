@@ -1,4 +1,5 @@
-# A file that a person put at its path is an input like any other: there is no rule that could overwrite it.
+# A file or folder that a person put at its path is an input like any other: no rule could overwrite it. Of an archive the
+# output is a marker beside the unpacked folder: Snakemake would put a time stamp into a folder that it knows.
 for path, dataset in plan.downloads().items():
 
     rule:
@@ -12,12 +13,6 @@ for path, dataset in plan.downloads().items():
             f"logs/benchmarks/fetch/{dataset.name}.tsv"
         params:
             made=plan.made("fetch", {"file": path}),
-            source=quote(
-                f"--{key}={value}"
-                for key in ("url", "member", "sha256")
-                if (value := getattr(dataset, key))
-            ),
+            command=plan.fetch_words(dataset),
         shell:
-            recorded(
-                "python -m workflow.fetch {params.source} --out {output} > {log} 2>&1"
-            )
+            recorded("python -m {params.command} --out {output} > {log} 2>&1")

@@ -12,11 +12,12 @@ rule pack:
         "logs/benchmarks/pack/{dataset}/{shard}.tsv"
     params:
         made=made("pack"),
+        source=lambda wildcards: plan.pack_source(wildcards.dataset, wildcards.shard),
         layout=lambda wildcards: plan.layout(wildcards.dataset),
         codec=lambda wildcards: plan.datasets[wildcards.dataset].codec,
     shell:
         recorded(
-            "python -m shards pack --source {params.layout} --codec {params.codec} {input:q}"
+            "python -m shards pack --source {params.layout} --codec {params.codec} {params.source:q}"
             " --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} > {log} 2>&1"
         )
 

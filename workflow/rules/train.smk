@@ -1,9 +1,12 @@
 # Reads the index and never the tars: the index holds their digests, and the reader holds the tars against it.
+# Validation cannot change the outputs that are declared: a newer benchmark trains nothing again, and best.safetensors,
+# which is there where a stage is validated, is no output of the graph.
 # Resumes by itself: runs/<stage>/<identity>/ is private and survives a job that was killed.
 rule train_stage:
     input:
         clips=clips_of,
         init=first_weights,
+        validation=ancient(validation_of),
     output:
         weights="results/{stage}/weights.safetensors",
         untrained="results/{stage}/untrained.safetensors",

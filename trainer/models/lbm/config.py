@@ -38,6 +38,8 @@ class LbmConfig:
     lambda_regression: float = 1.0
     lambda_uncertainty: float = 1.0
     """Weight of the uncertainty losses; the reference applies it twice to the first of them, and so do we."""
+    uncertainty_weight_once: bool = False
+    """Apply lambda_uncertainty once to each of them: the corrected form. Nothing changes while it is 1."""
     lambda_reference: float = 1.0
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ class LossSums:
             "classification_loss": config.lambda_classification / config.num_layers / visible,
             "visibility_loss": config.lambda_visibility / counted,
             "regression_loss": config.lambda_regression / visible,
-            "uncertainty_loss": uncertainty**2 / counted,
+            "uncertainty_loss": uncertainty ** (1 if config.uncertainty_weight_once else 2) / counted,
             "uncertainty_loss_topk": uncertainty * config.lambda_reference / counted,
         }
         return {name: part * factors[name] for name, part in zip(NAMES, self.sums.unbind(), strict=True)}

@@ -42,10 +42,38 @@ class Memory:
         """Where a slot must not be read, (B, N, M); None while there is no slot."""
         return torch.stack(self.ignored, -1) if self.ignored else None
 
+    def join(self, newer: "Memory") -> None:
+        """Append the points of a memory with at most as many frames, the last of them the same frame.
+
+        Slots of earlier frames, which the new points do not have, hold zeros and are ignored.
+        """
+        missing = len(self.ignored) - len(newer.ignored)
+        blank = [torch.ones_like(newer.ignored[-1])] * missing
+        self.ignored = [torch.cat(pair, 1) for pair in zip(self.ignored, blank + newer.ignored, strict=True)]
+        for kind in ("collision", "stream"):
+            own, added = getattr(self, kind), getattr(newer, kind)
+            added = [[(torch.zeros_like(key), torch.zeros_like(value)) for key, value in added[-1]]] * missing + added
+            setattr(self, kind, [_join_layers(*frames) for frames in zip(own, added, strict=True)])
+
+    def keep(self, index: torch.Tensor) -> None:
+        """Forget all points but those at index (K,), which get this order."""
+        self.ignored = [ignored[:, index] for ignored in self.ignored]
+        for kind in ("collision", "stream"):
+            frames = getattr(self, kind)
+            setattr(self, kind, [[(key[:, index], value[:, index]) for key, value in frame] for frame in frames])
+
     def slots(self, kind: str, layer: int) -> Projected:
         """Keys and values (B, N, M, C) of one layer."""
         entries = [frame[layer] for frame in getattr(self, kind)]
         return torch.stack([key for key, _ in entries], 2), torch.stack([value for _, value in entries], 2)
+
+
+def _join_layers(first: list[Projected], second: list[Projected]) -> list[Projected]:
+    """The entries of one frame, layer by layer, of the points of both."""
+    return [
+        (torch.cat([key, other_key], 1), torch.cat([value, other_value], 1))
+        for (key, value), (other_key, other_value) in zip(first, second, strict=True)
+    ]
 
 
 def interpolate_time(embedding: torch.Tensor, size: int) -> torch.Tensor:

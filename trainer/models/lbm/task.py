@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from trainer.config import build as build_dataclass
@@ -13,6 +14,20 @@ from trainer.models.lbm.model import Lbm
 def build(config: dict[str, Any]) -> Lbm:
     """The model of a recipe's `model` section (`name` and fields of LbmConfig); ValueError for unknown keys."""
     return Lbm(build_dataclass(LbmConfig, {k: v for k, v in config.items() if k != "name"}, "model"))
+
+
+def fit_weights(tensors: dict[str, torch.Tensor], model: Lbm) -> dict[str, torch.Tensor]:
+    """Weights of a model with another input size for this one: the position embedding is interpolated (bilinear).
+
+    Everything else stays as it is; what does not fit for another reason is left to the loader to refuse.
+    """
+    own, name = model.state_dict(), "backbone.frame_pos_embedding"
+    if name not in tensors or tensors[name].ndim != 4 or tensors[name].shape == own[name].shape:
+        return tensors
+    embedding = F.interpolate(tensors[name].float(), own[name].shape[-2:], mode="bilinear", align_corners=False)
+    sizes = {key: own[key] for key in ("transformer.spatial_shapes", "transformer.start_levels")}
+    fits = all(key in tensors and tensors[key].shape == value.shape for key, value in sizes.items())
+    return tensors | {name: embedding} | (sizes if fits else {})
 
 
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

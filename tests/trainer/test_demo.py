@@ -1,0 +1,499 @@
+"""The click page: its server over HTTP, and the page itself in headless Chromium."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval.drawing import identity_color
+from tests.chromium import chromium, find_chromium
+from trainer.checkpoint import save_weights
+from trainer.config import compose
+from trainer.demo.__main__ import main
+from trainer.demo.server import KEPT_VIDEOS, PAGE, DemoServer, Limits
+from trainer.models import TASKS
+from trainer.models.lbm.tracker import LbmTracker
+from trainer.tracks_file import read_tracks
+from trainer.video import open_video, write_video
+
+WIDTH, HEIGHT, NUM_FRAMES = 96, 64, 8
+STEP = np.array([3.0, 1.0], np.float32)  # of the fake tracker, in pixels a frame
+REPOSITORY = Path(__file__).parents[2]
+SMALL = {"input_size": "[64,96]", "dim": 32, "backbone_width": 8, "num_layers": 2, "memory_size": 3, "dropout": 0.0}
+RECIPE = compose("lbm", [f"model.{key}={value}" for key, value in SMALL.items()])
+
+
+class SlidingTracker:
+    """Moves every point by STEP a frame; the second one is hidden from its third frame on."""
+
+    def __init__(self):
+        self.pause_s, self.num_steps = 0.0, 0
+
+    def start(self, frame, points=()):
+        self.points, self.ages, self.num_steps = np.zeros((0, 2), np.float32), np.zeros(0, int), 0
+        self.add(points)
+        return self.positions
+
+    def step(self, frame):
+        assert frame.shape == (HEIGHT, WIDTH, 3)
+        time.sleep(self.pause_s)
+        self.num_steps += 1
+        self.points, self.ages = self.points + STEP, self.ages + 1
+        return self.positions
+
+    def add(self, points):
+        points = np.asarray(points, np.float32).reshape(-1, 2)
+        self.points = np.concatenate([self.points, points])
+        self.ages = np.concatenate([self.ages, np.zeros(len(points), int)])
+
+    @property
+    def positions(self):
+        visible = (self.ages < 2) | (np.arange(len(self.ages)) != 1)
+        uncertainty = np.full(len(self.ages), 0.25, np.float32)
+        return SimpleNamespace(points=self.points, visible=visible, uncertainty=uncertainty)
+
+
+def make_frames(num_frames=NUM_FRAMES):
+    """A flat grey that grows lighter: whatever is coloured on the page was drawn there."""
+    return [np.full((HEIGHT, WIDTH, 3), 40 + 10 * (t % 20), np.uint8) for t in range(num_frames)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "grey clip.mp4"
+    write_video(make_frames(), Fraction(10), path)
+    return path
+
+
+@contextlib.contextmanager
+def serving(folder, tracker=None, **limits):
+    folder.mkdir(exist_ok=True)
+    with DemoServer(0, tracker or SlidingTracker(), folder, Limits(**limits)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving(tmp_path / "served") as server:
+        yield server
+
+
+def ask(server, path, body=None, headers=None, token=None):
+    """Status, headers and body of a request behind the token."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    with contextlib.closing(connection):
+        address = f"/{server.token if token is None else token}/{path}"
+        connection.request("GET" if body is None else "POST", address, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def ask_lines(server, path, body):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    _, _, answer = ask(server, path, body)
+    return [json.loads(line) for line in answer.splitlines()]
+
+
+def upload(server, path):
+    return ask_lines(server, f"video?name={quote(path.name)}", path.read_bytes())[-1]
+
+
+def test_the_page_is_one_file_that_needs_no_network(server):
+    status, headers, page = ask(server, "")
+    assert (status, page) == (200, PAGE.read_bytes())
+    assert b"http:" not in page and b"https:" not in page and not re.search(rb'(src|href)="/', page)
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert json.loads(ask(server, "settings")[2]) == {"max_frames": 200, "max_upload_mib": 512, "max_points": 1024}
+
+
+def test_it_listens_on_this_computer_only(server):
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "wrong\u00e9".encode().decode("latin-1")])
+def test_without_the_token_there_is_nothing(server, video, token):
+    assert ask(server, "", token=quote(token))[0] == 404
+    status, _, answer = ask(server, "video?name=a.mp4", video.read_bytes(), token=quote(token))
+    assert status == 404 and b"wrong address" in answer and not list(server.folder.iterdir())
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}])
+def test_other_sites_are_refused(server, video, headers):
+    assert ask(server, "", headers=headers)[0] == 403
+    assert ask(server, "video?name=a.mp4", video.read_bytes(), headers)[0] == 403
+    assert not list(server.folder.iterdir())
+    own = {"Origin": f"http://127.0.0.1:{server.server_port}"}
+    assert ask(server, "settings", headers=own)[0] == 200
+
+
+def test_an_uploaded_video_comes_back_frame_by_frame(server, video):
+    answer = upload(server, video)
+    assert answer["finished"] and answer["video"] == {
+        "id": "1", "name": "grey clip.mp4", "note": "",
+        "width": WIDTH, "height": HEIGHT, "num_frames": NUM_FRAMES, "rate": 10.0,
+    }  # fmt: skip
+    for t, frame in enumerate(make_frames()):
+        status, headers, picture = ask(server, f"video/1/frame/{t}.jpg")
+        shown = np.asarray(Image.open(io.BytesIO(picture)))
+        assert status == 200 and headers["Content-Type"] == "image/jpeg" and shown.shape == frame.shape
+        assert np.abs(shown.astype(int) - frame).max() <= 4
+    assert ask(server, f"video/1/frame/{NUM_FRAMES}.jpg")[0] == 404
+    assert ask(server, "video/1/frame/..%2fsource")[0] == 404
+
+
+def test_points_of_two_frames_are_followed_from_where_they_were_clicked(server, video):
+    upload(server, video)
+    *lines, last = ask_lines(
+        server, "video/1/track", {"points": [{"t": 2, "x": 10, "y": 8}, {"t": 0, "x": 30.5, "y": 20}]}
+    )
+    assert last == {"finished": True}
+    assert [(line["done"], line["all"], line["frame"]) for line in lines] == [
+        (t + 1, NUM_FRAMES, t) for t in range(NUM_FRAMES)
+    ]
+    assert lines[0]["points"] == [[1, 30.5, 20.0, 1, 0.25]]
+    assert lines[2]["points"] == [[0, 10.0, 8.0, 1, 0.25], [1, 36.5, 22.0, 1, 0.25]]
+    # The tracker's second point is the page's first: it hides two frames after frame 2.
+    assert [line["points"][0][3] for line in lines[2:]] == [1, 1, 0, 0, 0, 0]
+    assert lines[7]["points"] == [[0, 25.0, 13.0, 0, 0.25], [1, 51.5, 27.0, 1, 0.25]]
+
+
+def test_the_tracks_are_downloaded_as_npz_csv_and_film(server, video, tmp_path):
+    upload(server, video)
+    for kind in ("npz", "csv", "mp4"):
+        assert ask(server, f"video/1/tracks.{kind}")[0] == 404
+    ask_lines(server, "video/1/track", {"points": [{"t": 1, "x": 30, "y": 20}, {"t": 0, "x": 60, "y": 40}]})
+    status, headers, content = ask(server, "video/1/tracks.npz")
+    assert status == 200 and headers["Content-Disposition"] == 'attachment; filename="grey_clip_tracks.npz"'
+    (tmp_path / "t.npz").write_bytes(content)
+    tracks = read_tracks(tmp_path / "t.npz")
+    np.testing.assert_array_equal(tracks.query_points, [[1, 20, 30], [0, 40, 60]])
+    np.testing.assert_allclose(tracks.tracks[1], [60, 40] + STEP * np.arange(NUM_FRAMES)[:, None])
+    np.testing.assert_allclose(tracks.tracks[0, 1:], [30, 20] + STEP * np.arange(NUM_FRAMES - 1)[:, None])
+    assert tracks.visible[0].tolist() == [False, True, True] + [False] * 5  # begins at 1, hides two frames later
+    assert tracks.frame_size.tolist() == [HEIGHT, WIDTH] and tracks.frame_rate == 10
+    table = ask(server, "video/1/tracks.csv")[2].decode().splitlines()
+    assert table[:4] == ["t,point,x,y,visible,uncertainty", "0,2,60.0,40.0,1,0.25", "1,1,30.0,20.0,1,0.25",
+                         "1,2,63.0,41.0,1,0.25"]  # fmt: skip
+    assert len(table) == 1 + NUM_FRAMES + NUM_FRAMES - 1
+    assert ask(server, "video/1/tracks.mp4")[0] == 404
+    *lines, last = ask_lines(server, "video/1/film", {})
+    assert last == {"finished": True} and [line["done"] for line in lines] == list(range(1, NUM_FRAMES + 1))
+    (tmp_path / "t.mp4").write_bytes(ask(server, "video/1/tracks.mp4")[2])
+    with open_video(tmp_path / "t.mp4") as film:
+        frames = list(film.frames)
+    assert len(frames) == NUM_FRAMES and film.rate == 10
+    x, y = np.rint(tracks.tracks[1, 5]).astype(int)
+    drawn, empty = frames[5][y - 1 : y + 2, x - 1 : x + 2].mean((0, 1)), frames[5][5, 90]
+    assert np.ptp(empty.astype(int)) < 8 and np.argmax(drawn) == np.argmax(identity_color(1)) and np.ptp(drawn) > 60
+
+
+def test_new_tracks_take_the_place_of_the_old_ones(server, video):
+    upload(server, video)
+    ask_lines(server, "video/1/track", {"points": [{"t": 0, "x": 30, "y": 20}]})
+    ask_lines(server, "video/1/film", {})
+    ask_lines(server, "video/1/track", {"points": [{"t": 0, "x": 11, "y": 12}]})
+    assert ask(server, "video/1/tracks.csv")[2].splitlines()[1] == b"0,1,11.0,12.0,1,0.25"
+    assert ask(server, "video/1/tracks.mp4")[0] == 404, "the film of the former points"
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (None, "no points: click at least one in the picture"),
+        ([], "no points: click at least one in the picture"),
+        ([{"t": 0, "x": 1, "y": 2}] * 4, "4 points are too many; at most 3"),
+        ([{"t": 0, "x": 1}], "points must be a list of numbers t, x, y"),
+        ([[0, 1, 2]], "points must be a list of numbers t, x, y"),
+        ([{"t": 0, "x": "left", "y": 2}], "points must be a list of numbers t, x, y"),
+        ([{"t": 0, "x": 1, "y": 2}, {"t": 0, "x": 97, "y": 2}], "point 2 at (97, 2) in frame 0 is not in the video"),
+        ([{"t": 0, "x": float("nan"), "y": 2}], "point 1 at (nan, 2) in frame 0 is not in the video"),
+        ([{"t": 8, "x": 1, "y": 2}], "in frame 8 is not in the video of 8 frames, 96x64 pixels"),
+        ([{"t": 0.5, "x": 1, "y": 2}], "in frame 0.5 is not in the video"),
+    ],
+)
+def test_points_that_cannot_be_followed_are_one_line(tmp_path, video, points, message):
+    with serving(tmp_path / "served", max_points=3) as server:
+        upload(server, video)
+        (line,) = ask_lines(server, "video/1/track", {"points": points})
+        assert message in line["error"] and "\n" not in line["error"]
+
+
+def test_files_that_are_no_video_are_one_line_and_leave_nothing(server, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
+    (tmp_path / "notes.txt").write_text("no video\n" * 100)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    for name in ("one.png", "notes.txt", "empty.mp4"):
+        error = upload(server, tmp_path / name)["error"]
+        assert name in error and str(tmp_path) not in error and "\n" not in error
+    assert not list(server.folder.iterdir())
+
+
+def test_a_long_video_is_cut_and_says_so(tmp_path, video):
+    with serving(tmp_path / "served", max_frames=5) as server:
+        answer = upload(server, video)["video"]
+        assert answer["num_frames"] == 5 and "only its first 5 frames are used" in answer["note"]
+        assert len(ask_lines(server, "video/1/track", {"points": [{"t": 0, "x": 1, "y": 2}]})) == 5 + 1
+    with serving(tmp_path / "again", max_frames=NUM_FRAMES) as server:
+        assert upload(server, video)["video"]["note"] == ""
+
+
+def test_requests_have_limits(tmp_path, video):
+    with serving(tmp_path / "served", max_upload_mib=1) as server:
+        status, _, answer = ask(server, "video?name=a.mp4", b"", {"Content-Length": str(2**20 + 1)})
+        assert status == 413 and b"the file has 1.0 MiB; at most 1" in answer
+        assert ask(server, "video?name=a.mp4", iter([b"chunk"]), {"Transfer-Encoding": "chunked"})[0] == 411
+        upload(server, video)
+        assert ask(server, "video/1/track", b"", {"Content-Length": str(2**20 + 1)})[0] == 413
+        for body in (b"[", b"[]", b"\xff"):
+            assert ask(server, "video/1/track", body)[0] == 400
+        assert ask(server, "video/2/track", b"{}")[0] == ask(server, "nothing")[0] == 404
+        assert "nothing is tracked yet" in ask_lines(server, "video/1/film", {})[-1]["error"]
+
+
+def test_old_videos_make_room(server, video):
+    for _ in range(KEPT_VIDEOS + 1):
+        upload(server, video)
+    assert len(list(server.folder.iterdir())) == KEPT_VIDEOS
+    assert ask(server, "video/1/frame/0.jpg")[0] == 404 and ask(server, "video/2/frame/0.jpg")[0] == 200
+
+
+def test_a_page_that_goes_away_ends_its_tracking(tmp_path):
+    path, tracker = tmp_path / "long.mp4", SlidingTracker()
+    write_video(make_frames(60), Fraction(10), path)
+    with serving(tmp_path / "served", tracker) as server:
+        upload(server, path)
+        tracker.pause_s = 0.05
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        connection.request("POST", f"/{server.token}/video/1/track", json.dumps({"points": [{"t": 0, "x": 1, "y": 1}]}))
+        answer = connection.getresponse()
+        assert json.loads(answer.readline())["done"] == 1
+        answer.close()
+        connection.close()
+        assert server.working.acquire(timeout=20)
+        server.working.release()
+        assert tracker.num_steps < 59
+        tracker.pause_s = 0.0
+        assert len(ask_lines(server, "video/1/track", {"points": [{"t": 0, "x": 1, "y": 1}]})) == 61
+
+
+def test_the_end_stops_the_work_and_nothing_writes_afterwards(tmp_path):
+    path, tracker = tmp_path / "long.mp4", SlidingTracker()
+    write_video(make_frames(60), Fraction(10), path)
+    with serving(tmp_path / "served", tracker) as server:
+        upload(server, path)
+        tracker.pause_s = 0.05
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        connection.request("POST", f"/{server.token}/video/1/track", json.dumps({"points": [{"t": 0, "x": 1, "y": 1}]}))
+        answer = connection.getresponse()
+        answer.readline()
+    steps = tracker.num_steps
+    assert steps < 59
+    time.sleep(0.3)
+    assert tracker.num_steps == steps
+    connection.close()
+
+
+def test_the_page_gets_what_lbm_says(tmp_path, video):
+    torch.manual_seed(0)
+    model = TASKS["lbm"].build(RECIPE.model).eval()
+    with serving(tmp_path / "served", LbmTracker(model)) as server:
+        upload(server, video)
+        *lines, _ = ask_lines(
+            server, "video/1/track", {"points": [{"t": 0, "x": 30, "y": 20}, {"t": 3, "x": 9, "y": 50}]}
+        )
+    tracker = LbmTracker(model)
+    with open_video(video) as opened:
+        for t, frame in enumerate(opened.frames):
+            _ = tracker.step(frame) if t else tracker.start(frame, [[30.0, 20.0]])
+            if t == 3:
+                tracker.add([[9.0, 50.0]])
+            found = tracker.positions
+            shown = np.array(lines[t]["points"])
+            np.testing.assert_allclose(shown[:, 1:3], found.points, atol=0.006)
+            np.testing.assert_array_equal(shown[:, 3], found.visible)
+            np.testing.assert_allclose(shown[:, 4], found.uncertainty, atol=6e-4)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_weights(path, TASKS["lbm"].build(RECIPE.model), RECIPE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-frames", "1"], "--max-frames must be 2 or more"),
+        (["--port", "65536"], "--port in 0..65535"),
+        (["--memory-size", "0"], "memory_size=0"),
+        (["--device", "cuda:99"], "--device cuda:99"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(weights, capsys, options, message):
+    assert main(["--weights", str(weights), "--device", "cpu", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_a_taken_port_and_missing_weights_are_one_line(weights, server, capsys, tmp_path):
+    assert main(["--weights", str(weights), "--device", "cpu", "--port", str(server.server_port)]) == 2
+    assert "give another one with --port" in capsys.readouterr().err
+    assert main(["--weights", str(tmp_path / "none.safetensors"), "--device", "cpu"]) == 2
+    assert "not a readable safetensors file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_and_deletes_its_files_at_the_end(weights, video, tmp_path, number):
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-m", "trainer.demo", "--weights", str(weights), "--port", "0", "--device", "cpu"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True)
+    with process:
+        port, token = re.match(r"http://127.0.0.1:(\d+)/([\w-]+)/ ", process.stdout.readline()).groups()
+        there = SimpleNamespace(server_port=int(port), token=token)
+        assert upload(there, video)["video"]["num_frames"] == NUM_FRAMES
+        assert ask_lines(there, "video/1/track", {"points": [{"t": 0, "x": 9, "y": 9}]})[-1] == {"finished": True}
+        (folder,) = (tmp_path / "temporary").glob("frameline-demo-*")
+        assert (folder / "1" / "tracks.npz").is_file()
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    command = find_chromium()
+    if command is None:
+        pytest.skip("there is no Chromium (apt-get install chromium, or CHROMIUM=path)")
+    with chromium(command, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def colour_at(browser, x, y):
+    """RGB on the page's canvas at a place in source pixels."""
+    place = f"{x} * canvas.width / {WIDTH}, {y} * canvas.height / {HEIGHT}"
+    return np.array(browser.run(f"[...canvas.getContext('2d').getImageData({place}, 1, 1).data]")[:3])
+
+
+def is_near(colour, expected, tolerance=40):
+    return np.abs(colour.astype(int) - expected).max() < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 390])
+def test_upload_click_and_see_tracks_in_chromium(server, browser, video, tmp_path, width):
+    browser.resize(width, 850)
+    browser.open(server.address)
+    assert browser.run("getComputedStyle($('work')).display") == "none"
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no video")
+    browser.choose_file("#file", notes)
+    browser.wait("$('message').textContent.startsWith('notes.txt')")
+    browser.choose_file("#file", video)
+    browser.wait("state.mode === 'edit'")
+    assert browser.run("$('message').hidden && $('track').disabled && $('about').textContent") == (
+        "grey clip.mp4: 8 frames, 96 x 64"
+    )
+    for x, y in ((30, 20), (60, 40), (80, 10)):
+        browser.click("#canvas", (x / WIDTH, y / HEIGHT))
+    browser.click("#canvas", (80 / WIDTH, 10 / HEIGHT))  # again: it goes
+    assert browser.run("$('points').childElementCount") == 2
+    clicked = browser.run("state.points.map((p) => [p.t, p.x, p.y])")
+    np.testing.assert_allclose(clicked, [[0, 30, 20], [0, 60, 40]], atol=0.5)
+    assert is_near(colour_at(browser, 30, 20), identity_color(0))
+    assert is_near(colour_at(browser, 60, 40), identity_color(1))
+    assert not is_near(colour_at(browser, 80, 10), identity_color(2))
+    browser.click("#track")
+    browser.wait("state.mode === 'result' && state.isPlaying")
+    first = browser.run("state.frame")
+    browser.wait(f"state.frame !== {first}")
+    browser.click("#play")
+    browser.run("seek(5)")
+    (x0, y0), (x1, y1) = (np.array(start) + 5 * STEP for start in [place[1:] for place in clicked])
+    # Uncertainty 0.25 leaves 81 % of the colour over the grey of frame 5.
+    expected = np.array(identity_color(0)) * 0.8125 + 90 * 0.1875
+    assert is_near(colour_at(browser, x0, y0), expected), "filled: the first point is visible"
+    assert np.ptp(colour_at(browser, x1, y1)) < 40, "hollow: the second one is hidden"
+    assert np.ptp(colour_at(browser, x0 - 2 * STEP[0], y0 - 2 * STEP[1])) > 40, "the trail"
+    assert np.ptp(colour_at(browser, 88, 8)) < 10, "nothing else is drawn"
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "downloads"))
+    for kind in ("csv", "npz", "mp4"):
+        browser.click(f"#{kind}")
+        wait_for(tmp_path / "downloads" / f"grey_clip_tracks.{kind}")
+    table = (tmp_path / "downloads" / "grey_clip_tracks.csv").read_text().splitlines()
+    assert len(table) == 1 + 2 * NUM_FRAMES
+    browser.click("#edit")
+    assert browser.run("state.mode") == "edit" and browser.run("state.points.length") == 2
+    assert not [line for line in browser.log if "exception" in line or '"error"' in line], browser.log
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 30
+    while not path.is_file():
+        assert time.monotonic() < deadline, f"{path.name} was not downloaded"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_grid_and_points_of_two_frames_in_chromium(server, browser, video):
+    browser.resize(1400, 850)
+    browser.open(server.address)
+    browser.choose_file("#file", video)
+    browser.wait("state.mode === 'edit'")
+    browser.run("$('side').value = 3")
+    browser.click("#grid")
+    browser.run("$('frame').value = 4; $('frame').oninput()")
+    browser.click("#canvas", (0.5, 0.25))
+    points = np.array(browser.run("state.points.map((p) => [p.t, p.x, p.y])"))
+    assert points[:, 0].tolist() == [0] * 9 + [4]
+    np.testing.assert_allclose(
+        points[:9, 1:], [[16 + 32 * i, 10.7 + 21.3 * j] for j in range(3) for i in range(3)], atol=0.2
+    )
+    browser.click("#points li:nth-child(5) button:last-child")
+    assert browser.run("$('count').textContent") == "Points (9)"
+    browser.click("#track")
+    browser.wait("state.mode === 'result'")
+    assert browser.run("state.rows.map((row) => row.size)") == [8, 8, 8, 8, 9, 9, 9, 9]
+    browser.click("#edit")
+    browser.click("#clear")
+    assert browser.run("$('track').disabled && $('points').childElementCount === 0")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_one_clear_line_in_chromium(browser, video, tmp_path):
+    browser.resize(1400, 850)
+    with serving(tmp_path / "served", max_frames=5) as server:
+        browser.open(server.address)
+        browser.choose_file("#file", video)
+        browser.wait("state.mode === 'edit'")
+        assert "too long" in browser.run("$('message').textContent")
+        browser.click("#canvas", (0.5, 0.5))
+    browser.click("#track")
+    browser.wait("$('message').textContent.startsWith('The server does not answer')")
+    assert browser.run("state.mode") == "edit" and browser.run("state.points.length") == 1

@@ -1,0 +1,133 @@
+"""Scores during a training: videos dealt to all ranks, tracked online, scored as the benchmark scores them."""
+
+import hashlib
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from eval.protocol import Truth
+from eval.score import mean_over_videos, score_video
+from trainer.checkpoint import save_weights
+from trainer.config import SCORES, Recipe
+from trainer.distributed import Process, copy_buffers_of_main, gather_from_ranks
+from trainer.predict import memory_size_of, predict_video
+from trainer.progress import Progress
+from trainer.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The highest score so far, the step after which it was reached, and the digest of how it was measured."""
+
+    score: float
+    step: int
+    settings: str
+
+
+class Validator:
+    """One benchmark, and when and how it is scored during a training."""
+
+    def __init__(self, recipe: Recipe, run: Run, process: Process, steps_per_epoch: int):
+        self.recipe, self.config, self.run, self.process = recipe, recipe.validation, run, process
+        self.truth = Truth(run.validation_index)
+        self.names = self.truth.names[: self.config.num_videos]
+        if not self.names:
+            raise ValueError(
+                f"{self.truth.path}: holds no video to validate on; pack some, or set validation.dataset=null"
+            )
+        self.every = self.config.every_steps or max(1, steps_per_epoch)
+        self.memory_size = self.config.memory_size or memory_size_of(self.truth.dataset)
+        # What makes two scores comparable. How often they are taken does not.
+        measured = asdict(self.config) | {
+            "every_steps": None, "truth": self.truth.sha256, "memory_size": self.memory_size,
+        }  # fmt: skip
+        self.settings = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+
+    def is_due(self, done: int, num_steps: int) -> bool:
+        """Whether the model is scored when `done` steps are done."""
+        return done % self.every == 0 or done == num_steps
+
+    def scores(self, model: nn.Module) -> dict[str, float | None]:
+        """Mean over videos of every score in SCORES, as a fraction; None where no video defines it.
+
+        Rank r tracks videos r, r + world_size, ...: each works at its own share, and what they wait for is one exchange
+        of numbers. The result does not depend on how many ranks there are. All ranks call it together.
+        """
+        copy_buffers_of_main(model)
+        process = self.process
+        own = self.names[process.rank :: process.world_size]
+        with evaluating(model):
+            rows = [self._score(model, name) for name in own]
+        num_rows = math.ceil(len(self.names) / process.world_size)
+        table = torch.full((num_rows, len(SCORES)), torch.nan, dtype=torch.float64)  # (videos of a rank, scores)
+        for number, row in enumerate(rows):
+            table[number] = torch.tensor(row, dtype=torch.float64)
+        gathered = gather_from_ranks(table.to(process.device))
+        of_videos = torch.stack(gathered, 1).flatten(0, 1)[: len(self.names)].tolist()  # in the order of names
+        videos = {
+            name: {key: None if math.isnan(value) else value for key, value in zip(SCORES, row, strict=True)}
+            for name, row in zip(self.names, of_videos, strict=True)
+        }
+        return mean_over_videos(videos)[0]
+
+    def _score(self, model: nn.Module, name: str) -> list[float]:
+        mode = self.config.query_mode
+        prediction = predict_video(model, self.truth, name, mode, self.memory_size)
+        values = score_video(self.truth.video(name, mode), prediction, mode, where=f"validation on {self.truth.path}")
+        return [math.nan if values[key] is None else values[key] for key in SCORES.values()]
+
+    def is_own(self, best: Best | None) -> bool:
+        """Whether a best score was measured as this validator measures."""
+        return best is not None and best.settings == self.settings
+
+    def better_of(self, best: Best | None, scores: dict[str, float | None], step: int) -> Best | None:
+        """The best so far once `scores` of `step` are known; a score measured in another way is no rival."""
+        score = scores[self.config.best_by]
+        rival = best if self.is_own(best) else None
+        if score is None or (rival and score <= rival.score):
+            return rival
+        return Best(score=score, step=step, settings=self.settings)
+
+    def validate(self, model: nn.Module, best: Best | None, step: int, progress: Progress) -> Best | None:
+        """Score the model after `step`, log it, keep its weights if they are the best; returns the best so far.
+
+        All ranks call it together and get the same; rank 0 writes. The weights have their step in their name, so that a
+        process killed before the next checkpoint cannot leave the former best score with other weights.
+        """
+        scores = self.scores(model)
+        best = self.better_of(best, scores, step)
+        if best and best.step == step and self.process.is_main:
+            save_weights(self.run.best_weights(step), model, self.recipe)
+        value = scores[self.config.best_by]
+        told = f"{self.config.best_by} {_percent(value)} on {self.truth.dataset} after step {step}"
+        told += f", best {_percent(best.score)} after step {best.step}" if best else ""
+        progress.log_validation(step, {"dataset": self.truth.dataset, "memory_size": self.memory_size} | scores, told)
+        return best
+
+
+def forget_other_best(run: Run, best: Best | None) -> None:
+    """Delete weights of steps that are no longer the best ones; called once the checkpoint names the new ones."""
+    kept = run.best_weights(best.step) if best else None
+    for path in run.folder.glob("best-*.safetensors"):
+        if path != kept:
+            path.unlink()
+
+
+def _percent(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.1f}"
+
+
+@contextmanager
+def evaluating(model: nn.Module):
+    """Put a model into evaluation mode for a block; afterwards every module has the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
