@@ -37,7 +37,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); train again or fetch it again") from None
     if METADATA_KEY not in metadata:
-        raise ValueError(f"{path}: no recipe inside; weights of others come in by trainer.export")
+        raise ValueError(f"{path}: no recipe inside; take it in by python -m trainer.export --from {path} --out FILE")
     return tensors, from_dict(json.loads(metadata[METADATA_KEY])["recipe"])
 
 

@@ -65,12 +65,13 @@ class DeformableAttention(nn.Module):
         # Offsets do not depend on the reference point: one set for all of a query.
         cells = reference[:, :, :, None, None, None] * sizes + offsets - 0.5
         cells = cells.flatten(1, 2)  # (B, N * R, heads, L, K, 2)
-        if not gather.is_available(query.device) or torch.onnx.is_in_onnx_export():
-            attended = self.sample_maps(cells, shares, tokens)
-        elif N * R >= PROJECT_FIRST_FROM:
-            attended = self.gather_projected(cells, shares, tokens)
+        if torch.onnx.is_in_onnx_export():
+            sample = self.gather_then_project if N * R <= gather.COPY_UP_TO else self.sample_maps
+        elif not gather.is_available(query.device):
+            sample = self.sample_maps
         else:
-            attended = self.gather_then_project(cells, shares, tokens)
+            sample = self.gather_projected if N * R >= PROJECT_FIRST_FROM else self.gather_then_project
+        attended = sample(cells, shares, tokens)
         return self.dropout(self.output_proj(attended.view(B, N, R, -1))) + query[:, :, None]
 
     def sample_maps(self, cells: torch.Tensor, shares: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
+COPY_UP_TO = 128
+"""Reference points up to which an exported file copies the sampled rows (0.6 MB each, as published) for a sum."""
+
 
 def is_available(device: torch.device) -> bool:
     """Whether sparse products are there, and faster than grid_sample: on CPUs with Intel's library."""
@@ -27,7 +30,19 @@ def gather_sums(
     (B, Q, H, L, K, 2) as (x, y) in cells of the level, 0 is the first cell's centre; outside the map values are zero.
     shares (B, Q, H, L, K). Returns (B, Q, H, D) and (B, Q, H).
     """
+    if torch.onnx.is_in_onnx_export():
+        return _copy_and_sum(values, cells, shares, level_sizes)
     return _GatherSums.apply(values, cells, shares, level_sizes)
+
+
+def _copy_and_sum(values, cells, shares, level_sizes):
+    """`gather_sums` in operations that ONNX has: the row of every corner is copied, and the copies summed."""
+    _, num_tokens, num_tables, D = values.shape
+    (x, x_inside), (y, y_inside), index = _corners(cells, level_sizes, num_tokens, num_tables)
+    x, y = x * x_inside, y * y_inside
+    weight = (shares[..., None, None] * y[..., :, None] * x[..., None, :]).flatten(3)  # (B, Q, H, E)
+    rows = values.reshape(-1, D)[index.flatten(3)]  # (B, Q, H, E, D)
+    return (weight[..., None, :] @ rows)[..., 0, :], weight.sum(-1)
 
 
 class _GatherSums(torch.autograd.Function):

@@ -88,9 +88,9 @@ class Layer(nn.Module):
 
     def predict(self, query: torch.Tensor, memory: Memory, layer: int) -> torch.Tensor:
         """Read both memories, (B, N, C) -> (B, N, C); a point that may read no slot passes through unchanged."""
-        if not memory.ignored:
+        ignored = memory.ignored_slots()  # (B, N, M)
+        if ignored is None:
             return query
-        ignored = torch.stack(memory.ignored, -1)  # (B, N, M)
         if self.training and self.config.random_memory_mask_drop > 0:
             ignored = ignored | (torch.rand(ignored.shape, device=query.device) < self.config.random_memory_mask_drop)
         predicted = query

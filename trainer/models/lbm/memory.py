@@ -38,6 +38,10 @@ class Memory:
         lists = {name: list(getattr(self, name)) for name in ("collision", "stream", "ignored")}
         return Memory(size=self.size, num_layers=self.num_layers, **lists)
 
+    def ignored_slots(self) -> torch.Tensor | None:
+        """Where a slot must not be read, (B, N, M); None while there is no slot."""
+        return torch.stack(self.ignored, -1) if self.ignored else None
+
     def join(self, newer: "Memory") -> None:
         """Append the points of a memory with at most as many frames, the last of them the same frame.
 
