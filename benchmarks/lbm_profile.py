@@ -9,13 +9,15 @@ from unittest.mock import patch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trainer.models.lbm import backbone, correlation, deformable, layer, model, transformer
+from trainer.models.lbm import backbone, correlation, deformable, layer, model, tracker, transformer
 
 PREFIX, NODE = "part:", "autograd::engine::evaluate_function"
 PARTS = (
     ("backbone", backbone.Backbone, "forward"),
     ("query features", model, "sample_features"),
+    ("query features", tracker, "sample_features"),
     ("pyramid", model, "make_pyramid"),
+    ("pyramid", tracker, "make_pyramid"),
     ("fuse levels", transformer.Transformer, "fuse"),
     ("correlation, top-k", layer.Layer, "correlate"),
     ("correlation, top-k", correlation.Correlation, "best"),
