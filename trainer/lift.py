@@ -1,200 +1,199 @@
-"""Tracks into space: `python -m trainer.lift --tracks out.npz --depth DEPTH --intrinsics K.json --out tracks3d.npz`."""
+"""Tracks in pixels to tracks in metres: `python -m trainer.lift --tracks T.npz --depth D --intrinsics K --out O.npz`.
+
+Legend: N points, T frames, H W pixels.
+"""
 
 import argparse
-import colorsys
 import sys
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from eval.predictions import write_array
-from shards import ClipStore
-from shards.clip import Clip
-from shards.files import appearing, write_text
-from shards.layouts.camera import intrinsics_of, world_to_camera_of
-from shards.members import OPTIONAL
-from trainer.depth_maps import KINDS, open_depth, read_intrinsics, read_poses
-from trainer.geometry import LiftedTracks, lift_tracks
+from shards import Clip, ClipStore
+from shards.layouts.camera import ray_lengths
+from trainer.lifting.camera import INTRINSICS_HELP, POSES_HELP, Camera, camera_of_clip, read_intrinsics, read_poses
+from trainer.lifting.depth_maps import KINDS, DepthMaps, depth_of_clip, open_depth
+from trainer.lifting.sampling import (
+    EDGE_RATIO,
+    camera_to_world,
+    choose_surface,
+    expect_between,
+    sample_z,
+    unproject,
+    world_to_camera_axes,
+)
+from trainer.lifting.tracks3d_file import SpaceTracks, write_ply, write_tracks3d
 from trainer.tracks_file import read_tracks
 
-FORMAT = "frameline-tracks3d/1"
+EXAMPLES = """examples:
+  python -m trainer.lift --tracks tracks.npz --depth depth/ --depth-scale 0.001 --depth-kind z \\
+      --intrinsics 910.2,909.8,640.5,360.5 --poses poses.json --out tracks3d.npz --ply tracks3d.ply
+  python -m trainer.lift --clip data/shards/NAME/index.json NAME-000003 --out tracks3d.npz
+"""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """The command line; ValueError for options that are missing or exclude each other."""
     parser = argparse.ArgumentParser(
         prog="trainer.lift",
-        description="Lift tracks to points in space with depth, intrinsics and, for the world, poses of the camera.",
-        epilog="python -m trainer.lift --tracks out.npz --depth depths --depth-scale 0.001 "
-        "--intrinsics 500,500,320,240 --out tracks3d.npz\n"
-        "python -m trainer.lift --clip data/shards/kubric_heldout/index.json kubric_heldout-100000 --out tracks3d.npz",
+        description="Lift tracks to 3D with depth maps and a camera. Camera axes: x right, y down, z forward.",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--tracks", type=Path, help="tracks.npz of trainer.track (with --clip: default its own tracks)")
-    parser.add_argument("--clip", nargs=2, metavar=("INDEX", "KEY"), help="a packed clip: depth, intrinsics and poses")
-    parser.add_argument("--depth", type=Path, help="folder of 16-bit PNGs, or one zarr array (T, H, W)")
-    parser.add_argument("--depth-kind", choices=KINDS, help="along the axis, or to the camera's centre (default z)")
-    parser.add_argument("--depth-scale", type=float, metavar="METRES", help="metres of one code; 0 is no measurement")
-    parser.add_argument("--depth-range", metavar="LOW,HIGH", help="metres of code 0 and of code 65535")
-    parser.add_argument("--intrinsics", help="fx,fy,cx,cy or K.json, raster pixels of the video")
-    parser.add_argument("--poses", type=Path, help="poses.json: world_to_camera or camera_to_world")
-    parser.add_argument("--out", type=Path, required=True, help="tracks3d.npz to write")
-    parser.add_argument("--ply", type=Path, help="coloured points of all frames for a viewer")
+    parser.add_argument("--tracks", type=Path, help="what trainer.track --tracks wrote (default with --clip: its own)")
+    parser.add_argument("--depth", type=Path, help="folder of 16-bit PNGs, a zarr array (T, H, W), or an .npy")
+    parser.add_argument("--depth-kind", choices=KINDS, help="along the camera's axis, or distance to its centre")
+    parser.add_argument("--depth-scale", type=float, help="metres of one unit of the depth (0.001: millimetres)")
+    parser.add_argument("--intrinsics", help=INTRINSICS_HELP)
+    parser.add_argument("--poses", type=Path, help=f"JSON {POSES_HELP}: without it, points are in camera axes")
+    parser.add_argument("--clip", nargs=2, metavar=("INDEX", "KEY"), help="depth and camera of a packed clip")
+    parser.add_argument("--edge-ratio", type=float, default=EDGE_RATIO, help="depths further apart are two surfaces")
+    parser.add_argument("--out", type=Path, required=True, help="the tracks to write (.npz, frameline-tracks3d/1)")
+    parser.add_argument("--ply", type=Path, help="the same for viewers of point clouds (.ply)")
     options = parser.parse_args(arguments)
-    own = [options.depth, options.intrinsics]
-    if options.clip and any([*own, options.poses, options.depth_kind, options.depth_scale, options.depth_range]):
-        parser.error("--clip has depth, intrinsics and poses of its own; leave these options out")
-    if not options.clip and not (options.tracks and all(own)):
-        parser.error("give --tracks, --depth and --intrinsics, or --clip INDEX KEY")
+    of_video = ("depth", "depth_kind", "depth_scale", "intrinsics", "poses")
+    if options.clip:
+        doubled = [name for name in of_video if getattr(options, name) is not None]
+        if doubled:
+            raise ValueError(f"--clip brings its depth and camera: leave out --{doubled[0].replace('_', '-')}")
+    else:
+        missing = [name for name in ("tracks", "depth", "intrinsics") if getattr(options, name) is None]
+        if missing:
+            raise ValueError(f"--{missing[0]} is missing; give --tracks, --depth and --intrinsics, or --clip INDEX KEY")
+    if not options.edge_ratio >= 1:
+        raise ValueError(f"--edge-ratio {options.edge_ratio}: must be 1 or more, such as {EDGE_RATIO}")
+    for name, path, suffix in (("--out", options.out, ".npz"), ("--ply", options.ply, ".ply")):
+        if path is not None and path.suffix != suffix:
+            raise ValueError(f"{name} {path}: the file's name must end in {suffix}")
+    if options.tracks is not None and options.tracks.resolve() == options.out.resolve():
+        raise ValueError(f"--out {options.out}: these are the tracks themselves; choose another name")
     return options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flat:
-    """Tracks in the picture: tracks (N, T, 2), visible (N, T), the video's (height, width) and its first frame."""
+def lift_tracks(
+    tracks: np.ndarray,
+    visible: np.ndarray,
+    frame_size: tuple[int, int],
+    depth: DepthMaps,
+    camera: Camera,
+    *,
+    start_frame: int = 0,
+    edge_ratio: float = EDGE_RATIO,
+) -> SpaceTracks:
+    """Lift tracks (N, T, 2), raster pixels of a video of frame_size (H, W), where they are visible (N, T).
 
-    tracks: np.ndarray
-    visible: np.ndarray
-    frame_size: tuple[int, int]
-    start_frame: int = 0
-
-
-def read_flat(path: Path) -> Flat:
-    """The tracks of a tracks.npz."""
-    found = read_tracks(path)
-    height, width = (int(side) for side in found.frame_size)
-    return Flat(tracks=found.tracks, visible=found.visible, frame_size=(height, width), start_frame=found.start_frame)
-
-
-def lift_files(options: argparse.Namespace) -> LiftedTracks:
-    """Lift by files; ValueError for those that do not fit each other."""
-    flat = read_flat(options.tracks)
-    num_frames = flat.visible.shape[1]
-    limits = None
-    if options.depth_range:
-        limits = tuple(float(part) for part in options.depth_range.split(","))
-        if len(limits) != 2 or not 0 <= limits[0] < limits[1]:
-            raise ValueError(f"--depth-range {options.depth_range}: give two lengths, LOW,HIGH, in metres")
-    if options.depth_scale is not None and not options.depth_scale > 0:
-        raise ValueError(f"--depth-scale {options.depth_scale} must be positive")
-    depth = open_depth(options.depth, options.depth_kind, options.depth_scale, limits)
-    first = first_frame(len(depth), flat, depth.name)
-    intrinsics = read_intrinsics(options.intrinsics, num_frames)
-    poses = read_poses(options.poses) if options.poses else None
-    if len(intrinsics) != num_frames:
-        begin = first_frame(len(intrinsics), flat, options.intrinsics)
-        intrinsics = intrinsics[begin : begin + num_frames]
-    if poses is not None:
-        begin = first_frame(len(poses), flat, str(options.poses))
-        poses = poses[begin : begin + num_frames]
-    return lift_tracks(
-        flat.tracks, flat.visible, lambda t: depth.frame(first + t), depth.kind, intrinsics, flat.frame_size, poses
-    )
-
-
-def first_frame(available: int, flat: Flat, name: str) -> int:
-    """Where in a list of `available` frames the tracks begin: it fits the tracks exactly, or the whole video."""
-    num_frames = flat.visible.shape[1]
-    if available == num_frames:
-        return 0
-    if available < flat.start_frame + num_frames:
+    Depth and camera are those of the video from its frame 0; the tracks begin at its frame `start_frame`. Depth may
+    have another size than the video. A hidden point is not lifted: the depth there is that of what hides it. At a depth
+    edge a pixel says little of which surface the point is on, and the frames in which it is at none say more: of the
+    pixels around it that one counts whose depth is the nearest to a straight line between those frames. Raises
+    ValueError for depth or a camera of too few frames.
+    """
+    num_points, num_frames = visible.shape
+    end = start_frame + num_frames
+    if depth.num_frames < end:
         raise ValueError(
-            f"{name}: has {available} frames; the tracks have {num_frames}, from frame {flat.start_frame} of the video"
+            f"{depth.name}: has depth of {depth.num_frames} frames, and the tracks need {end} (they begin at frame "
+            f"{start_frame} of the video)"
         )
-    return flat.start_frame
+    camera.check_frames(end)
+    z_m, at_edge = np.full((num_points, num_frames), np.nan), np.zeros((num_points, num_frames), bool)
+    around_m = np.full((4, num_points, num_frames), np.nan, np.float32)
+    for t in range(num_frames):
+        shown = np.flatnonzero(visible[:, t])
+        z_map, to_map = read_z(depth, start_frame + t, frame_size, camera.intrinsics_at(start_frame + t))
+        samples = sample_z(z_map, tracks[shown, t] * to_map, edge_ratio)
+        z_m[shown, t], at_edge[shown, t], around_m[:, shown, t] = samples.z_m, samples.at_edge, samples.around_m
+    points_m = place_points(tracks, z_m, camera, start_frame)
+    expected_m = expect_between(points_m, np.isfinite(z_m) & ~at_edge)
+    for t in range(num_frames):
+        edge, pose = np.flatnonzero(at_edge[:, t]), camera.pose_at(start_frame + t)
+        expected = expected_m[edge, t] if pose is None else world_to_camera_axes(expected_m[edge, t], pose)
+        z_m[edge, t] = choose_surface(around_m[:, edge, t], expected[:, 2], z_m[edge, t])
+    return SpaceTracks(
+        points_m=place_points(tracks, z_m, camera, start_frame).astype(np.float32),
+        lifted=np.isfinite(z_m),
+        at_edge=at_edge,
+        visible=visible,
+        axes="camera" if camera.world_to_camera is None else "world",
+        start_frame=start_frame,
+    )
 
 
-def lift_clip(index: Path, key: str, tracks: Path | None) -> tuple[LiftedTracks, str]:
-    """Lift in a packed clip, its own tracks or those of a file; and a line that says how far its own are off."""
+def place_points(tracks: np.ndarray, z_m: np.ndarray, camera: Camera, start_frame: int) -> np.ndarray:
+    """Positions in space (N, T, 3) of tracks (N, T, 2) at depths z_m (N, T): the world's axes where poses are known."""
+    points_m = np.empty((*z_m.shape, 3))
+    for t in range(z_m.shape[1]):
+        local = unproject(tracks[:, t], z_m[:, t], camera.intrinsics_at(start_frame + t))
+        pose = camera.pose_at(start_frame + t)
+        points_m[:, t] = local if pose is None else camera_to_world(local, pose)
+    return points_m
+
+
+def read_z(
+    depth: DepthMaps, frame: int, frame_size: tuple[int, int], intrinsics: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth along the axis (H', W') of a frame, and the factors (x, y) from pixels of the video to its pixels.
+
+    Raises ValueError for a map whose shape is not that of the video, such as one of a cropped or turned picture.
+    """
+    depth_m = depth.read(frame)
+    height, width = depth_m.shape
+    to_map = np.array([width / frame_size[1], height / frame_size[0]])
+    # a map of a rounded size may be off by a pixel
+    if abs(to_map[0] / to_map[1] - 1) > 2 / min(height, width):
+        raise ValueError(
+            f"{depth.name}: depth is {width}x{height}, the video {frame_size[1]}x{frame_size[0]}: not the same picture"
+        )
+    if depth.kind == "distance":
+        depth_m = depth_m / ray_lengths(height, width, np.diag([*to_map, 1.0]) @ intrinsics)
+    return depth_m, to_map
+
+
+def read_clip(index: str, key: str, with_world: bool = False) -> Clip:
+    """A packed clip with its depth; ValueError where there is none, or no clip of that key."""
     store = ClipStore(index)
-    number = store.number_of(key)
-    shard = next(shard for shard in store.shards if shard["name"] == store.row(number)["shard"])
-    has_world = OPTIONAL["world_m"] in shard["optional"]
-    clip = store.read(number, with_depth=True, with_world=has_world)
-    intrinsics, poses = intrinsics_of(clip), world_to_camera_of(clip)
-    if clip.depth_m is None or intrinsics is None:
-        raise ValueError(f"{index}: clip {key} has no depth or no camera; pack it again from a source that has them")
-    size = clip.video.shape[1:3]
-    if tracks is None:
-        flat = Flat(tracks=clip.tracks.transpose(1, 0, 2), visible=clip.visible.T, frame_size=size)
+    return store.read(store.number_of(key), with_depth=True, with_world=with_world)
+
+
+def lift(options: argparse.Namespace) -> None:
+    """Lift the tracks of one video and write what was asked for; ValueError for files that do not fit each other."""
+    clip = read_clip(*options.clip) if options.clip else None
+    if clip is not None:
+        depth, camera = depth_of_clip(clip), camera_of_clip(clip)
     else:
-        flat = read_flat(tracks)
-        if flat.frame_size != size or flat.start_frame + flat.visible.shape[1] > len(clip.video):
-            raise ValueError(f"{tracks}: tracks of another video: {flat.frame_size} and not {size}, or more frames")
-    frames = slice(flat.start_frame, flat.start_frame + flat.visible.shape[1])
-    depth_m, poses = clip.depth_m[frames], None if poses is None else poses[frames]
-    lifted = lift_tracks(
-        flat.tracks, flat.visible, lambda t: depth_m[t], "distance", intrinsics[frames], flat.frame_size, poses
+        depth = open_depth(options.depth, options.depth_kind, options.depth_scale)
+        poses = None if options.poses is None else read_poses(options.poses)
+        camera = Camera(intrinsics=read_intrinsics(options.intrinsics), world_to_camera=poses)
+    if options.tracks is not None:
+        found = read_tracks(options.tracks)
+        positions, visible, start_frame = found.tracks, found.visible, found.start_frame
+        frame_size = tuple(int(side) for side in found.frame_size)
+    else:
+        assert clip is not None
+        positions, visible, start_frame = clip.tracks.swapaxes(0, 1), clip.visible.T, 0
+        frame_size = clip.video.shape[1:3]
+    if clip is not None and frame_size != clip.video.shape[1:3]:
+        raise ValueError(f"{options.tracks}: tracks of a {frame_size[1]}x{frame_size[0]} video, not of clip {clip.key}")
+    result = lift_tracks(
+        positions, visible, frame_size, depth, camera, start_frame=start_frame, edge_ratio=options.edge_ratio
     )
-    return lifted, "" if tracks or not has_world or poses is None else describe_error(clip, lifted)
-
-
-def describe_error(clip: Clip, lifted: LiftedTracks) -> str:
-    """One line: how far a clip's lifted true tracks are from its own points in the world (`errors`)."""
-    error_m, relative = errors(clip, lifted)
-    if not len(error_m):
-        return "no visible point to compare with the clip's own"
-    (middle, high), (middle_share, high_share) = (np.percentile(x, [50, 95]) for x in (error_m, relative))
-    return (
-        f"against the clip's own points: median {middle:.4f} m ({middle_share:.2%} of the distance), "
-        f"95th percentile {high:.4f} m ({high_share:.2%})"
+    write_tracks3d(options.out, result)
+    print(
+        f"{options.out}: {len(visible)} points, {visible.shape[1]} frames, {result.axes} axes; lifted "
+        f"{result.lifted.sum()} of {visible.sum()} visible positions, {result.at_edge.sum()} at depth edges"
     )
-
-
-def errors(clip: Clip, lifted: LiftedTracks) -> tuple[np.ndarray, np.ndarray]:
-    """Distances in metres between lifted true tracks and the clip's world_m where valid, and as shares of the depth."""
-    difference = lifted.world_m[lifted.valid] - clip.world_m.transpose(1, 0, 2)[lifted.valid]
-    error_m = np.linalg.norm(difference, axis=-1)
-    return error_m, error_m / np.linalg.norm(lifted.camera_m[lifted.valid], axis=-1)
-
-
-def write_lifted(path: Path, lifted: LiftedTracks) -> None:
-    """Write tracks3d.npz, without pickles; it appears whole or not at all."""
-    with appearing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        write_array(archive, "format", np.array(FORMAT))
-        for name, value in vars(lifted).items():
-            if value is not None:
-                write_array(archive, name, value)
-
-
-def write_ply(path: Path, lifted: LiftedTracks) -> None:
-    """Write the valid points of all frames, in the world if it is known, one colour a track."""
-    place = lifted.camera_m if lifted.world_m is None else lifted.world_m
-    number, _ = np.nonzero(lifted.valid)
-    hues = [colorsys.hsv_to_rgb((k * 0.618) % 1, 0.8, 1.0) for k in range(len(place))]
-    colours = np.rint(255 * np.array(hues).reshape(-1, 3)).astype(int)
-    rows = [
-        f"{x:.6g} {y:.6g} {z:.6g} {red} {green} {blue}"
-        for (x, y, z), (red, green, blue) in zip(place[lifted.valid], colours[number], strict=True)
-    ]
-    header = ["ply", "format ascii 1.0", f"element vertex {len(rows)}"]
-    header += [f"property float {axis}" for axis in "xyz"]
-    header += [f"property uchar {colour}" for colour in ("red", "green", "blue")]
-    write_text(path, "\n".join([*header, "end_header", *rows, ""]))
+    if options.ply is not None:
+        write_ply(options.ply, result)
+        print(f"{options.ply}: {result.lifted.sum()} vertices")
 
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    options = parse_arguments(arguments)
     try:
-        if options.clip:
-            lifted, comparison = lift_clip(Path(options.clip[0]), options.clip[1], options.tracks)
-        else:
-            lifted, comparison = lift_files(options), ""
-        write_lifted(options.out, lifted)
-        if options.ply:
-            write_ply(options.ply, lifted)
+        lift(parse_arguments(arguments))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    num_points, num_frames = lifted.valid.shape
-    where = "camera" if lifted.world_m is None else "camera and world"
-    share = lifted.valid.mean() if lifted.valid.size else 0.0
-    print(f"{options.out}: {num_points} points, {num_frames} frames, {share:.0%} lifted ({where})")
-    if comparison:
-        print(comparison)
     return 0
 
 

@@ -1,270 +1,385 @@
-"""3D lifting against scenes whose geometry is known in closed form, and files that do not fit."""
+"""Lifting finds the points of scenes whose geometry is known, and says what it cannot know."""
 
 import json
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 import zarr
 
-from shards import Clip, ClipStore, pack_clips, write_index
+from shards import Clip, pack_clips, write_index
+from shards.codecs import encode_png
 from shards.depth import write_depth
-from shards.layouts.camera import ray_lengths, world_to_camera_of
-from trainer import lift
-from trainer.depth_maps import open_depth, read_intrinsics, read_poses
-from trainer.geometry import lift_frame, sample_z
+from shards.layouts.camera import world_to_camera_of
+from trainer.lift import lift_tracks, main
+from trainer.lifting.camera import Camera, read_intrinsics, read_poses
+from trainer.lifting.depth_maps import DepthMaps
+from trainer.lifting.sampling import choose_surface, sample_z
+from trainer.lifting.tracks3d_file import read_tracks3d
 from trainer.tracks_file import writing_tracks
 
-HEIGHT, WIDTH, FOCAL, NUM_FRAMES = 48, 64, 60.0, 4
-K = np.array([[FOCAL, 0, 32.0], [0, FOCAL, 24.0], [0, 0, 1]])
-BALL, RADIUS = np.array([0.3, 0.2, 0.6]), 0.6
+HEIGHT, WIDTH, NUM_FRAMES, FOCAL = 48, 64, 5, 70.0
+INTRINSICS = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1.0]])
 
 
-def poses():
-    """Kubric's cameras: x right, y up, looking along -z; above a floor, going aside."""
-    positions = np.array([[0.4 * t, -6.0, 3.0] for t in range(NUM_FRAMES)])
-    angle = np.arctan2(6.0, 3.0)  # pitched down to the origin
-    quaternion = [np.cos(angle / 2), np.sin(angle / 2), 0.0, 0.0]
-    return positions, np.tile(quaternion, (NUM_FRAMES, 1))
+def look(position, angle):
+    """World to camera (4, 4) of a camera at `position`, turned by `angle` about the vertical and a little down."""
+    turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
+    nod = np.array([[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
+    pose = np.eye(4)
+    pose[:3, :3] = nod @ turn
+    pose[:3, 3] = -pose[:3, :3] @ position
+    return pose
 
 
-def cast(origin, direction):
-    """Distance along unit rays (..., 3) to a ball on the floor z = 0, whichever is nearer."""
-    floor = np.where(direction[..., 2] < 0, -origin[2] / np.minimum(direction[..., 2], -1e-9), 50.0)
-    middle = ((BALL - origin) * direction).sum(-1)
-    gap = RADIUS**2 - (((BALL - origin) ** 2).sum() - middle**2)
-    ball = np.where(gap > 0, middle - np.sqrt(np.maximum(gap, 0)), np.inf)
-    return np.minimum(np.minimum(floor, 50.0), ball)
+POSES = np.stack([look([0.1 * t, -0.05 * t, 0.2 * t], 0.03 * t) for t in range(NUM_FRAMES)])
+NORMAL, OFFSET = np.array([0.2, -0.3, 1.0]), 6.0  # the plane normal . X = offset in the world
 
 
-def make_scene(num_points=300):
-    """A clip whose points were cast from random positions of each frame: depth and world_m are exact."""
-    positions, quaternions = poses()
-    camera = {"focal_px": FOCAL, "positions": positions.tolist(), "quaternions_wxyz": quaternions.tolist()}
-    rng = np.random.default_rng(0)
-    tracks = rng.uniform((0, 0), (WIDTH, HEIGHT), (NUM_FRAMES, num_points, 2)).astype(np.float32)
-    visible = rng.random((NUM_FRAMES, num_points)) < 0.8
-    clip = Clip(
-        key="scene-0",
-        video=np.zeros((NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8),
-        tracks=tracks,
-        visible=visible,
-        metadata={"camera": camera},
-    )
-    to_world = np.linalg.inv(world_to_camera_of(clip))
-    grid = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5), -1)
-    depth, world = [], []
-    for t in range(NUM_FRAMES):
-        for places, rows in ((grid, depth), (tracks[t].astype(np.float64), world)):
-            rays = np.concatenate([places, np.ones((*places.shape[:-1], 1))], -1) @ np.linalg.inv(K).T
-            rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True) @ to_world[t, :3, :3].T
-            distance = cast(positions[t], rays)
-            rows.append(distance if rows is depth else positions[t] + rays * distance[:, None])
-    fields = {name: getattr(clip, name) for name in ("key", "video", "tracks", "visible", "metadata")}
-    return Clip(**fields, depth_m=np.float32(depth), world_m=np.float32(world))
+def see_plane(pose, pixels):
+    """z (...) and points (..., 3) in the world where rays through raster pixels (..., 2) meet the plane."""
+    rays = np.concatenate([(pixels - INTRINSICS[:2, 2]) / FOCAL, np.ones((*pixels.shape[:-1], 1))], -1) @ pose[:3, :3]
+    centre = -pose[:3, 3] @ pose[:3, :3]
+    z = (OFFSET - centre @ NORMAL) / (rays @ NORMAL)
+    return z, centre + rays * z[..., None]
+
+
+def pixel_centres(height=HEIGHT, width=WIDTH):
+    return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)  # (H, W, 2)
 
 
 @pytest.fixture(scope="module")
 def scene():
-    return make_scene()
+    """A plane seen by a moving camera: z (T, H, W), tracks (N, T, 2) of points of the plane, and these (N, 3)."""
+    z = np.stack([see_plane(pose, pixel_centres())[0] for pose in POSES])
+    start = np.random.default_rng(0).uniform([20, 10], [40, 38], (20, 2))
+    world = see_plane(POSES[0], start)[1]
+    local = np.einsum("tij,nj->nti", POSES[:, :3, :3], world) + POSES[:, :3, 3]
+    tracks = local[..., :2] / local[..., 2:] * FOCAL + INTRINSICS[:2, 2]
+    assert (tracks > 0.5).all() and (tracks < [WIDTH - 0.5, HEIGHT - 0.5]).all()
+    return z, tracks, world
 
 
-@pytest.fixture
-def index(scene, tmp_path):
-    pack_clips([scene], tmp_path / "shard-000000", "png")
-    write_index([tmp_path / "shard-000000.json"], "scene", tmp_path / "index.json")
-    return tmp_path / "index.json"
+def maps(depth_m, kind="z"):
+    return DepthMaps(name="depth", num_frames=len(depth_m), kind=kind, read=depth_m.__getitem__)
 
 
-def write_flat(path, clip, start_frame=0):
-    query = np.zeros((clip.tracks.shape[1], 3))
-    with writing_tracks(path, query, clip.video.shape[1:3], Fraction(25), start_frame) as writer:
-        for points, visible in zip(clip.tracks, clip.visible, strict=True):
-            writer.append(points, visible, np.zeros(len(points), np.float32))
+def all_visible(tracks):
+    return np.ones(tracks.shape[:2], bool)
+
+
+def write_tracks(path, tracks, visible=None, start_frame=0):
+    visible = all_visible(tracks) if visible is None else visible
+    query = np.concatenate([np.zeros((len(tracks), 1)), tracks[:, 0, [1, 0]]], 1)
+    with writing_tracks(path, query, (HEIGHT, WIDTH), Fraction(24), start_frame) as writer:
+        for t in range(tracks.shape[1]):
+            writer.append(tracks[:, t], visible[:, t], np.zeros(len(tracks)))
     return path
 
 
-def plane_z(normal, offset, height=HEIGHT, width=WIDTH):
-    """z (H, W) of the plane normal . X = offset in the camera's axes."""
-    x, y = np.meshgrid((np.arange(width) + 0.5 - 32) / FOCAL, (np.arange(height) + 0.5 - 24) / FOCAL)
-    return offset / (normal[0] * x + normal[1] * y + normal[2])
+def test_points_of_a_plane_are_exact_in_the_world_and_in_camera_axes(scene):
+    z, tracks, world = scene
+    camera = Camera(intrinsics=INTRINSICS[None], world_to_camera=POSES)
+    lifted = lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(z), camera)
+    assert lifted.axes == "world" and lifted.lifted.all() and not lifted.at_edge.any()
+    assert np.abs(lifted.points_m - world[:, None]).max() < 1e-5
+
+    local = lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(z), Camera(intrinsics=INTRINSICS[None]))
+    expected = np.einsum("tij,nj->nti", POSES[:, :3, :3], world) + POSES[:, :3, 3]
+    assert local.axes == "camera" and np.abs(local.points_m - expected).max() < 1e-5
 
 
-def test_a_tilted_plane_is_lifted_exactly():
-    normal, offset = np.array([0.3, -0.4, 1.0]), 5.0
-    points = np.random.default_rng(0).uniform((1, 1), (WIDTH - 1, HEIGHT - 1), (200, 2))
-    found, at_edge = lift_frame(points, plane_z(normal, offset), "z", K, (HEIGHT, WIDTH))
-    assert not at_edge.any()
-    np.testing.assert_allclose(found @ normal, offset, rtol=1e-12)
-    np.testing.assert_allclose(found[:, :2] / found[:, 2:] * FOCAL + (32, 24), points)
-    distance = plane_z(normal, offset) * ray_lengths(HEIGHT, WIDTH, K)
-    np.testing.assert_allclose(lift_frame(points, distance, "distance", K, (HEIGHT, WIDTH))[0], found)
+def test_camera_axes_are_right_down_forward():
+    camera = Camera(intrinsics=INTRINSICS[None])
+    flat = maps(np.full((1, HEIGHT, WIDTH), 2.0))
+    points = np.array([[[WIDTH / 2 + 7, HEIGHT / 2]], [[WIDTH / 2, HEIGHT / 2 + 7]]])
+    lifted = lift_tracks(points, all_visible(points), (HEIGHT, WIDTH), flat, camera)
+    assert np.allclose(lifted.points_m[:, 0], [[0.2, 0, 2], [0, 0.2, 2]])
 
 
-def test_depth_of_another_resolution_is_scaled():
-    normal, offset = np.array([0.3, -0.4, 1.0]), 5.0
-    points = np.random.default_rng(0).uniform((2, 2), (WIDTH - 2, HEIGHT - 2), (50, 2))
-    coarse = plane_z(normal, offset).reshape(HEIGHT, WIDTH)
-    x, y = np.meshgrid((2 * np.arange(32) + 1 - 32) / FOCAL, (2 * np.arange(24) + 1 - 24) / FOCAL)
-    coarse = offset / (normal[0] * x + normal[1] * y + normal[2])  # half the size
-    for kind, depth in (("z", coarse), ("distance", coarse * np.sqrt(1 + x**2 + y**2))):
-        found, _ = lift_frame(points, depth, kind, K, (HEIGHT, WIDTH))
-        np.testing.assert_allclose(found @ normal, offset, rtol=1e-12)
+def test_distance_to_the_centre_and_maps_of_another_size(scene):
+    z, tracks, world = scene
+    camera = Camera(intrinsics=np.repeat(INTRINSICS[None], NUM_FRAMES, 0), world_to_camera=POSES)
+    rays = np.linalg.norm((pixel_centres() - INTRINSICS[:2, 2]) / FOCAL, axis=-1)
+    distance = z * np.sqrt(1 + rays**2)
+    lifted = lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(distance, "distance"), camera)
+    assert np.abs(lifted.points_m - world[:, None]).max() < 1e-5
+
+    centres = pixel_centres(HEIGHT // 2, WIDTH // 2) * 2  # in pixels of the video
+    half_rays = np.linalg.norm((centres - INTRINSICS[:2, 2]) / FOCAL, axis=-1)
+    half = np.stack([see_plane(pose, centres)[0] for pose in POSES]) * np.sqrt(1 + half_rays**2)
+    lifted = lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(half, "distance"), camera)
+    assert np.abs(lifted.points_m - world[:, None]).max() < 1e-5
+    with pytest.raises(ValueError, match="not the same picture"):
+        lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(z.swapaxes(1, 2)), camera)
 
 
-def test_at_an_edge_the_nearest_pixel_counts():
-    depth = np.full((4, 6), 2.0)
-    depth[:, 3:] = 10.0
-    z, at_edge = sample_z(depth, np.array([[2.9, 2.0], [3.1, 2.0], [1.5, 1.5], [5.0, 2.0]]))
-    assert z.tolist() == [2.0, 10.0, 2.0, 10.0] and at_edge.tolist() == [True, True, False, False]
+def test_an_edge_is_never_a_mixture_and_a_missing_pixel_is_nothing():
+    z = np.full((4, 6), 2.0)
+    z[:, 3:] = 5.0
+    points = np.array([[2.9, 2.0], [3.1, 2.0], [1.5, 2.0], [2.50001, 1.5], [5.9, 0.1]])
+    found = sample_z(z, points)
+    assert found.z_m.tolist() == [2, 5, 2, 2, 5]
+    assert found.at_edge.tolist() == [True, True, False, False, False]  # (2.50001, 1.5) is a rounded pixel's centre
+    assert sample_z(z, points, edge_ratio=3.0).z_m[0] == pytest.approx(1 / (0.6 / 2 + 0.4 / 5))
+    for hole in (0.0, -1.0, np.nan, np.inf):
+        z[1:3, 2] = hole
+        found = sample_z(z, np.array([[2.6, 2.0], [2.1, 2.0], [1.9, 2.0]]))
+        assert np.isnan(found.z_m[:2]).all() and found.z_m[2] == 2
+        assert found.at_edge.tolist() == [False, False, True]
+    outside = np.array([[-0.01, 1], [6.01, 1], [1, 4.01], [np.nan, 1]])
+    assert np.isnan(sample_z(z, outside).z_m).all()
 
 
-def test_missing_depth_and_places_outside_are_not_lifted():
-    depth = np.full((4, 6), 2.0)
-    depth[1, 1] = np.nan
-    places = np.array([[1.5, 1.5], [2.1, 1.5], [-0.1, 2.0], [6.0, 4.0], [6.1, 2.0], [np.nan, 1.0], [0.0, 0.0]])
-    z, at_edge = sample_z(depth, places)
-    np.testing.assert_array_equal(z, [np.nan, 2.0, np.nan, 2.0, np.nan, np.nan, 2.0])
-    assert at_edge.tolist() == [True, True, False, False, False, False, False]
+FAR_POSES = POSES + np.array(
+    [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 3], [0, 0, 0, 0]]
+)  # the world's z is not the camera's
 
 
-def test_a_clip_agrees_with_its_own_points(scene, index, tmp_path, capsys):
-    out, ply = tmp_path / "tracks3d.npz", tmp_path / "points.ply"
-    assert lift.main(["--clip", str(index), "scene-0", "--out", str(out), "--ply", str(ply)]) == 0
-    assert "against the clip's own points: median 0.000" in capsys.readouterr().out
-    with np.load(out) as found:
-        assert str(found["format"]) == "frameline-tracks3d/1"
-        valid, at_edge, world_m = found["valid"], found["at_edge"], found["world_m"]
-    assert np.array_equal(valid, scene.visible.T)
-    error_m = np.linalg.norm(world_m - scene.world_m.transpose(1, 0, 2), axis=-1)
-    assert np.isnan(error_m[~valid]).all() and 0.01 < at_edge[valid].mean() < 0.3
-    # The floor is a plane; on the ball the interpolation cuts its curve, at most 3 cm at 7 m and 60 px.
-    assert np.percentile(error_m[valid & ~at_edge], 95) < 0.03 and np.median(error_m[valid]) < 0.002
-    lines = ply.read_text().splitlines()
-    assert f"element vertex {valid.sum()}" in lines and len(lines) == valid.sum() + 10
+@pytest.mark.parametrize("poses", [None, FAR_POSES], ids=["camera", "world"])
+def test_at_an_edge_the_surface_is_that_of_the_points_other_frames(poses):
+    # In frame 2 the nearest pixel is on the nearer surface; the point is on the farther one, as frames 1 and 3 say.
+    camera = Camera(intrinsics=INTRINSICS[None], world_to_camera=poses)
+    z = np.full((NUM_FRAMES, HEIGHT, WIDTH), 5.0)
+    z[2, :, :30] = 2.0
+    tracks = np.full((2, NUM_FRAMES, 2), [29.9, 20.0])
+    visible = all_visible(tracks)
+    visible[1, [0, 1, 3, 4]] = False  # nothing is known of the second point: the nearest pixel counts
+    lifted = lift_tracks(tracks, visible, (HEIGHT, WIDTH), maps(z), camera)
+    assert lifted.at_edge.tolist() == [[False, False, True, False, False]] * 2
+    local = lifted.points_m[:, 2].astype(float)
+    if poses is not None:
+        local = local @ poses[2, :3, :3].T + poses[2, :3, 3]
+    assert np.allclose(local[:, 2], [5, 2], atol=1e-5)
 
 
-def test_files_give_what_the_clip_gives(scene, index, tmp_path):
-    """The same scene as tracks.npz, 16-bit PNGs or zarr, K and poses in each notation."""
-    lifted, _ = lift.lift_clip(index, "scene-0", None)
-    tracks = write_flat(tmp_path / "tracks.npz", scene)
-    z_m = np.stack([scene.depth_m[t] / ray_lengths(HEIGHT, WIDTH, K) for t in range(NUM_FRAMES)])
-    (tmp_path / "png").mkdir()
-    for t, frame in enumerate(z_m):
-        cv2.imwrite(str(tmp_path / "png" / f"{t:03d}.png"), np.rint(frame / 0.001).astype(np.uint16))
-    array = zarr.create_array(str(tmp_path / "plain.zarr"), shape=z_m.shape, dtype="float32")
-    array[:] = z_m
-    write_depth(tmp_path / "ours.zarr", "scene-0", scene.depth_m)
-    world_to_camera = world_to_camera_of(scene)
-    (tmp_path / "a.json").write_text(json.dumps({"world_to_camera": world_to_camera.tolist()}))
-    opengl = np.linalg.inv(np.diag([1.0, -1, -1, 1]) @ world_to_camera)
-    (tmp_path / "b.json").write_text(json.dumps({"camera_to_world": opengl.tolist(), "axes": "opengl"}))
-    (tmp_path / "k.json").write_text(json.dumps({"fx": FOCAL, "fy": FOCAL, "cx": 32, "cy": 24}))
-    (tmp_path / "matrix.json").write_text(json.dumps({"intrinsics": K.tolist()}))
-    out = tmp_path / "out.npz"
-    for depth, intrinsics, pose in (
-        (["png", "--depth-scale", "0.001"], f"{FOCAL},{FOCAL},32,24", "a.json"),
-        (["plain.zarr"], str(tmp_path / "k.json"), "b.json"),
-        (["ours.zarr/scene-0"], str(tmp_path / "matrix.json"), "a.json"),
+def test_surfaces_that_are_missing_are_not_chosen():
+    around = np.array([[np.nan, 2.0, 5.0, 2.0]] * 3).T
+    found = choose_surface(around, np.array([4.8, -1.0, np.nan]), np.array([2.0, 3.0, 4.0]))
+    assert found.tolist() == [5, 3, 4]
+
+
+def test_hidden_points_are_not_lifted_and_no_points_are_fine(scene, tmp_path):
+    z, tracks, _ = scene
+    visible = all_visible(tracks)
+    visible[3, 1:] = False
+    camera = Camera(intrinsics=INTRINSICS[None], world_to_camera=POSES)
+    lifted = lift_tracks(tracks, visible, (HEIGHT, WIDTH), maps(z), camera)
+    assert (lifted.lifted == visible).all() and np.isnan(lifted.points_m[3, 1:]).all()
+    none = lift_tracks(tracks[:0], visible[:0], (HEIGHT, WIDTH), maps(z), camera)
+    assert none.points_m.shape == (0, NUM_FRAMES, 3)
+
+
+@pytest.fixture
+def files(scene, tmp_path):
+    """The scene as files: tracks.npz, depth as an npy of floats, poses.json."""
+    z, tracks, _ = scene
+    write_tracks(tmp_path / "tracks.npz", tracks)
+    np.save(tmp_path / "depth.npy", z)
+    (tmp_path / "poses.json").write_text(json.dumps({"world_to_camera": POSES.tolist()}))
+    return tmp_path
+
+
+def run(folder, *options, tracks="tracks.npz", depth="depth.npy", intrinsics="70,70,32,24", out="out.npz"):
+    given = ["--tracks", folder / tracks, "--depth", folder / depth, "--intrinsics", intrinsics, "--out", folder / out]
+    return main([str(value) for value in (*given, *options)])
+
+
+def test_the_command_reads_every_kind_of_depth_and_camera(scene, files, capsys):
+    z, _, world = scene
+    (files / "K.json").write_text(json.dumps({"intrinsics": INTRINSICS.tolist()}))
+    (files / "named.json").write_text(json.dumps({"fx": FOCAL, "fy": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2}))
+    back = {"camera_to_world": np.linalg.inv(POSES).tolist()}
+    (files / "back.json").write_text(json.dumps(back))
+    (files / "png").mkdir()
+    for t, codes in enumerate(np.rint(z * 5000).astype(np.uint16)):
+        (files / "png" / f"{t:03d}.png").write_bytes(encode_png(codes))
+    rays = np.linalg.norm((pixel_centres() - INTRINSICS[:2, 2]) / FOCAL, axis=-1)
+    write_depth(files / "own.zarr", "clip-0", (z * np.sqrt(1 + rays**2)).astype(np.float32))
+    zarr.create_array(str(files / "plain.zarr"), data=np.rint(z * 1000).astype(np.uint16))
+    cases = (
+        ("depth.npy", ["--depth-kind", "z", "--poses", files / "poses.json"], "70,70,32,24", 1e-5),
+        ("png", ["--depth-kind", "z", "--depth-scale", 0.0002, "--poses", files / "back.json"], "K.json", 2e-4),
+        ("plain.zarr", ["--depth-kind", "z", "--depth-scale", 0.001, "--poses", files / "poses.json"], "K.json", 1e-3),
+        ("own.zarr/clip-0", ["--poses", files / "back.json"], "named.json", 2e-4),
+    )
+    for depth, options, intrinsics, tolerance in cases:
+        intrinsics = files / intrinsics if intrinsics.endswith("json") else intrinsics
+        assert run(files, *options, depth=depth, intrinsics=intrinsics) == 0, capsys.readouterr().err
+        found = read_tracks3d(files / "out.npz")
+        assert found.axes == "world" and np.abs(found.points_m - world[:, None]).max() < tolerance, depth
+    assert "lifted 100 of 100 visible positions, 0 at depth edges" in capsys.readouterr().out
+
+
+def test_tracks_that_begin_later_take_the_depth_and_poses_of_their_frames(scene, files, capsys):
+    _, tracks, world = scene
+    write_tracks(files / "late.npz", tracks[:, 2:], start_frame=2)
+    options = ["--depth-kind", "z", "--poses", files / "poses.json"]
+    assert run(files, *options, tracks="late.npz") == 0
+    found = read_tracks3d(files / "out.npz")
+    assert found.start_frame == 2 and np.abs(found.points_m - world[:, None]).max() < 1e-5
+    write_tracks(files / "too-late.npz", tracks, start_frame=1)
+    assert run(files, *options, tracks="too-late.npz") == 2
+    assert "depth of 5 frames, and the tracks need 6" in capsys.readouterr().err
+
+
+def test_the_ply_holds_the_positions_and_the_paths(scene, files):
+    _, tracks, world = scene
+    visible = all_visible(tracks)
+    visible[0, 2] = False
+    write_tracks(files / "tracks.npz", tracks, visible)
+    assert run(files, "--depth-kind", "z", "--poses", files / "poses.json", "--ply", files / "out.ply") == 0
+    header, body = (files / "out.ply").read_bytes().split(b"end_header\n")
+    num_vertices, num_edges = 20 * NUM_FRAMES - 1, 20 * (NUM_FRAMES - 1) - 2
+    assert f"element vertex {num_vertices}\n".encode() in header and f"element edge {num_edges}\n".encode() in header
+    vertices = np.frombuffer(body, [("position", "<f4", 3), ("colour", "u1", 3)], num_vertices)
+    edges = np.frombuffer(body, "<i4", offset=num_vertices * 15).reshape(-1, 2)
+    assert len(edges) == num_edges and (edges[:, 1] - edges[:, 0] == 1).all()
+    assert np.abs(vertices["position"][:4] - world[0]).max() < 1e-5
+    assert (vertices["colour"][edges[:, 0]] == vertices["colour"][edges[:, 1]]).all()
+
+
+@pytest.fixture(scope="module")
+def clip(scene):
+    """The plane as a clip of ours: quaternions and Kubric's axes (looking along -z, y up)."""
+    z, tracks, world = scene
+    rays = np.linalg.norm((pixel_centres() - INTRINSICS[:2, 2]) / FOCAL, axis=-1)
+    rotations = (np.diag([1.0, -1.0, -1.0]) @ POSES[:, :3, :3]).transpose(0, 2, 1)  # camera to world
+    camera = {
+        "focal_px": FOCAL,
+        "principal_point": [WIDTH / 2, HEIGHT / 2],
+        "positions": [(-pose[:3, :3].T @ pose[:3, 3]).tolist() for pose in POSES],
+        "quaternions_wxyz": [quaternion_of(rotation) for rotation in rotations],
+    }
+    made = Clip(
+        key="plane-0",
+        video=np.zeros((NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8),
+        tracks=tracks.swapaxes(0, 1).astype(np.float32),
+        visible=all_visible(tracks).T.copy(),
+        depth_m=(z * np.sqrt(1 + rays**2)).astype(np.float32),
+        world_m=np.repeat(world[None], NUM_FRAMES, 0).astype(np.float32),
+        metadata={"camera": camera},
+    )
+    assert np.allclose(world_to_camera_of(made), POSES)
+    return made
+
+
+def quaternion_of(rotation):
+    """(w, x, y, z), by the eigenvector that a rotation about its axis leaves (Bar-Itzhack's matrix)."""
+    r = rotation
+    k = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
+            [r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
+            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1], 0],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
+        ]
+    )
+    x, y, z, w = np.linalg.eigh(k / 3)[1][:, -1]
+    return [w, x, y, z]
+
+
+def test_a_packed_clip_brings_its_depth_and_camera(clip, scene, tmp_path, capsys):
+    _, tracks, world = scene
+    pack_clips([clip], tmp_path / "shard-000000")
+    index, out = tmp_path / "index.json", tmp_path / "out.npz"
+    write_index([tmp_path / "shard-000000.json"], "plane", index)
+    assert main(["--clip", str(index), "plane-0", "--out", str(out)]) == 0, capsys.readouterr().err
+    found = read_tracks3d(out)
+    assert found.axes == "world" and found.lifted.all() and np.abs(found.points_m - world[:, None]).max() < 2e-4
+
+    given = write_tracks(tmp_path / "tracks.npz", tracks[:5])
+    assert main(["--clip", str(index), "plane-0", "--tracks", str(given), "--out", str(out)]) == 0
+    assert np.abs(read_tracks3d(out).points_m - world[:5, None]).max() < 2e-4
+    assert main(["--clip", str(index), "plane-7", "--out", str(out)]) == 2
+    assert "no clip 'plane-7'" in capsys.readouterr().err
+
+
+def test_mistakes_are_one_line_and_leave_nothing(files, capsys):
+    (files / "few.json").write_text(json.dumps({"world_to_camera": POSES[:3].tolist()}))
+    (files / "mirrored.json").write_text(json.dumps({"world_to_camera": (POSES * [[1], [1], [-1], [1]]).tolist()}))
+    (files / "both.json").write_text(json.dumps({"world_to_camera": [], "camera_to_world": []}))
+    (files / "list.json").write_text("[1, 2]")
+    (files / "broken.json").write_text("{")
+    np.save(files / "flat.npy", np.zeros((3, 4)))
+    np.save(files / "codes.npy", np.ones((NUM_FRAMES, HEIGHT, WIDTH), np.uint16))
+    np.save(files / "pickle.npy", np.array([{}], object), allow_pickle=True)
+    (files / "store.zarr").mkdir()
+    zarr.create_group(str(files / "store.zarr"))
+    write_depth(files / "store.zarr", "clip-0", np.ones((2, 4, 4), np.float32))
+    (files / "video.npz").write_bytes(b"not a zip")
+    kind = ["--depth-kind", "z"]
+    cases = (
+        ([], {}, "give --depth-kind z"),
+        (kind, {"depth": "codes.npy"}, "give --depth-scale"),
+        ([*kind, "--depth-scale", 0], {}, "--depth-scale 0.0"),
+        (kind, {"depth": "flat.npy"}, "expected numbers (T, H, W)"),
+        (kind, {"depth": "pickle.npy"}, "pickle.npy"),
+        (kind, {"depth": "nowhere.npy"}, "nowhere.npy"),
+        (kind, {"depth": "nowhere"}, "not depth; give"),
+        (kind, {"depth": "store.zarr"}, "such as"),
+        (kind, {"depth": "store.zarr/clip-0"}, "leave out --depth-scale and z"),
+        ([], {"depth": "store.zarr/clip-0"}, "depth of 2 frames, and the tracks need 5"),
+        ([*kind, "--poses", files / "few.json"], {}, "poses of 3 frames"),
+        ([*kind, "--poses", files / "mirrored.json"], {}, "the pose of frame 0 is not a rotation"),
+        ([*kind, "--poses", files / "both.json"], {}, "expected either"),
+        ([*kind, "--poses", files / "list.json"], {}, "holds a list"),
+        ([*kind, "--poses", files / "broken.json"], {}, "not readable JSON"),
+        ([*kind, "--poses", files / "nowhere.json"], {}, "not there"),
+        (kind, {"intrinsics": "70,70,32"}, "not intrinsics"),
+        (kind, {"intrinsics": "0,70,32,24"}, "fx, fy > 0"),
+        (kind, {"intrinsics": "nan,70,32,24"}, "fx, fy > 0"),
+        (kind, {"intrinsics": str(files / "both.json")}, "lacks fx, fy, cx, cy"),
+        (kind, {"tracks": "video.npz"}, "not a readable tracks.npz"),
+        ([*kind, "--edge-ratio", 0.9], {}, "--edge-ratio"),
+        ([*kind, "--clip", "index.json", "a"], {}, "leave out --depth"),
+        (kind, {"out": "out.mp4"}, "must end in .npz"),
+        (kind, {"out": "tracks.npz"}, "choose another name"),
+    )
+    for options, changed, message in cases:
+        assert run(files, *options, **changed) == 2, message
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and message in error, (message, error)
+        assert not (files / "out.npz").exists()
+
+
+def test_damaged_depth_is_an_error_and_not_a_number(scene, files, capsys):
+    z, _, _ = scene
+    write_depth(files / "own.zarr", "gone", z.astype(np.float32))
+    (files / "own.zarr" / "gone" / "c" / "0" / "0" / "0").unlink()
+    zarr.create_array(str(files / "plain.zarr"), data=z, chunks=z.shape)
+    chunk = files / "plain.zarr" / "c" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    (files / "png").mkdir()
+    for t in range(NUM_FRAMES):
+        (files / "png" / f"{t:03d}.png").write_bytes(encode_png(np.ones((HEIGHT, WIDTH), np.uint8)))
+    for depth, options, message in (
+        ("own.zarr/gone", [], "chunk file is missing"),
+        ("plain.zarr", ["--depth-kind", "z"], "depth of frame 0 cannot be read"),
+        ("png", ["--depth-kind", "z", "--depth-scale", 0.1], "expected 16-bit grey"),
     ):
-        given = ["--depth", str(tmp_path / depth[0]), *depth[1:], "--intrinsics", intrinsics]
-        command = ["--tracks", str(tracks), *given, "--poses", str(tmp_path / pose), "--out", str(out)]
-        assert lift.main(command) == 0
-        with np.load(out) as found:
-            steady = lifted.valid & found["valid"] & (lifted.at_edge == found["at_edge"])
-            assert steady.sum() > 0.99 * lifted.valid.sum()
-            np.testing.assert_allclose(found["world_m"][steady], lifted.world_m[steady], atol=5e-3)
-    assert lift.main([*command[:6], "--out", str(out)]) == 0  # without poses
-    with np.load(out) as found:
-        assert "world_m" not in found
+        assert run(files, *options, depth=depth) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1 and not (files / "out.npz").exists()
 
 
-def test_tracks_of_a_later_part_take_the_later_depth(scene, index, tmp_path):
-    whole, _ = lift.lift_clip(index, "scene-0", None)
-    names = ("key", "video", "tracks", "visible")
-    later = Clip(**{name: getattr(scene, name)[1:3] if name != "key" else "part" for name in names})
-    tracks = write_flat(tmp_path / "part.npz", later, start_frame=1)
-    part, comparison = lift.lift_clip(index, "scene-0", tracks)
-    np.testing.assert_array_equal(part.world_m, whole.world_m[:, 1:3])
-    assert comparison == ""
+def test_cameras_that_stand_still_and_change_their_lens(scene, tmp_path):
+    z, tracks, _ = scene
+    (tmp_path / "fixed.json").write_text(json.dumps({"camera_to_world": np.linalg.inv(POSES[1]).tolist()}))
+    assert np.allclose(read_poses(tmp_path / "fixed.json"), POSES[1:2])
+    zoom = np.repeat(INTRINSICS[None], NUM_FRAMES, 0) * np.linspace(1, 2, NUM_FRAMES)[:, None, None]
+    zoom[:, 2, 2] = 1
+    (tmp_path / "K.json").write_text(json.dumps({"intrinsics": zoom.tolist()}))
+    camera = Camera(intrinsics=read_intrinsics(str(tmp_path / "K.json")), world_to_camera=POSES[1:2])
+    lifted = lift_tracks(tracks, all_visible(tracks), (HEIGHT, WIDTH), maps(z), camera)
+    local = lifted.points_m @ POSES[1, :3, :3].T + POSES[1, :3, 3]
+    seen = np.einsum("tij,ntj->nti", zoom, local / local[..., 2:])[..., :2]
+    assert np.abs(seen - tracks).max() < 1e-3
 
 
-def test_codes_of_a_range(tmp_path):
-    cv2.imwrite(str(tmp_path / "0.png"), np.array([[0, 65535]], np.uint16))
-    assert open_depth(tmp_path, range_m=(1.0, 3.0)).frame(0).tolist() == [[1.0, 3.0]]
-    np.testing.assert_array_equal(open_depth(tmp_path, scale_m=0.001).frame(0), [[np.nan, 65.535]])
-
-
-def test_a_clip_without_depth_or_camera_is_named(dataset, capsys):
-    index = dataset(num_clips=1)
-    key = ClipStore(index).keys[0]
-    assert lift.main(["--clip", str(index), key, "--out", "x.npz"]) == 2
-    assert f"clip {key} has no depth or no camera" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1,2,3", "no intrinsics"),
-        ("a,b,c,d", "expected numbers"),
-        ("0,1,2,3", "focal lengths must be positive"),
-        ("nan,1,2,3", "NaN"),
-    ],
-)
-def test_bad_intrinsics_are_named(text, message):
-    with pytest.raises(ValueError, match=message):
-        read_intrinsics(text, 3)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "not a readable JSON"),
-        ("[]", "expected one of"),
-        (json.dumps({"world_to_camera": [[1, 2], [3]]}), "as many in each row"),
-        (json.dumps({"world_to_camera": np.eye(4).tolist()}), r"expected \(T, 4, 4\)"),
-        (json.dumps({"world_to_camera": [(2 * np.eye(4)).tolist()]}), "no rotation"),
-        (json.dumps({"world_to_camera": [np.diag([1.0, 1, -1, 1]).tolist()]}), "no rotation"),
-        (json.dumps({"world_to_camera": [np.eye(4).tolist()], "axes": "blender"}), "use opencv or opengl"),
-    ],
-)
-def test_bad_poses_are_named(tmp_path, content, message):
-    (tmp_path / "poses.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_poses(tmp_path / "poses.json")
-
-
-def test_bad_depth_is_named(tmp_path, scene):
-    with pytest.raises(ValueError, match="no folder"):
-        open_depth(tmp_path / "none")
-    with pytest.raises(ValueError, match="neither a zarr array nor"):
-        open_depth(tmp_path)
-    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4), np.uint8))
-    with pytest.raises(ValueError, match="--depth-scale METRES or --depth-range"):
-        open_depth(tmp_path)
-    with pytest.raises(ValueError, match="expected one channel of 16 bits"):
-        open_depth(tmp_path, scale_m=0.001).frame(0)
-    write_depth(tmp_path / "ours.zarr", "scene-0", scene.depth_m)
-    with pytest.raises(ValueError, match="says itself that it is the distance"):
-        open_depth(tmp_path / "ours.zarr" / "scene-0", kind="z")
-    zarr.create_array(str(tmp_path / "codes.zarr"), shape=(2, 3, 4), dtype="uint16")
-    with pytest.raises(ValueError, match="say how many metres one is"):
-        open_depth(tmp_path / "codes.zarr")
-    zarr.create_group(str(tmp_path / "group.zarr")).create_array("clip-0", shape=(2, 3, 4), dtype="float32")
-    with pytest.raises(ValueError, match=r"holds several arrays; give one of them: .*clip-0"):
-        open_depth(tmp_path / "group.zarr")
-
-
-def test_depth_that_is_too_short_is_named(scene, tmp_path, capsys):
-    tracks = write_flat(tmp_path / "tracks.npz", scene)
-    zarr.create_array(str(tmp_path / "d.zarr"), shape=(2, HEIGHT, WIDTH), dtype="float32")
-    given = ["--tracks", str(tracks), "--depth", str(tmp_path / "d.zarr"), "--intrinsics", "60,60,32,24"]
-    assert lift.main([*given, "--out", str(tmp_path / "x.npz")]) == 2
-    assert "has 2 frames; the tracks have 4" in capsys.readouterr().err and not (tmp_path / "x.npz").exists()
-
-
-@pytest.mark.parametrize("arguments", [["--out", "x"], ["--clip", "i", "k", "--depth", "d", "--out", "x"]])
-def test_options_that_do_not_belong_together_are_refused(arguments):
-    with pytest.raises(SystemExit):
-        lift.parse_arguments(arguments)
+def test_another_file_is_no_tracks3d(files, tmp_path):
+    with pytest.raises(ValueError, match="frameline-tracks3d/1"):
+        read_tracks3d(files / "tracks.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="lift again"):
+        read_tracks3d(tmp_path / "bad.npz")
