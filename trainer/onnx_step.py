@@ -28,8 +28,8 @@ AXES = {
     **{name: {0: "num_points", 1: "num_slots"} for name in ("memory", "ignored")},
 }
 """The dynamic axes: every other length is the model's own."""
-SMALLEST_OPSET = 17
-"""grid_sample needs 16, one-node layer normalisation 17."""
+OPSETS = range(17, 21)
+"""grid_sample needs 16, layer normalisation as one node 17; torch's exporter by tracing knows them up to 20."""
 
 
 def export_step(
@@ -42,8 +42,8 @@ def export_step(
     settings that cannot be exported, and without the extra `export`.
     """
     onnx = _need("onnx")
-    if opset < SMALLEST_OPSET:
-        raise ValueError(f"opset {opset} cannot hold this model; use --opset {SMALLEST_OPSET} or more")
+    if opset not in OPSETS:
+        raise ValueError(f"opset {opset} cannot hold this model; use --opset {OPSETS[0]} to {OPSETS[-1]}")
     if num_points < 1 or (memory_size is not None and memory_size < 1):
         raise ValueError(f"num_points={num_points} and memory_size={memory_size} must be at least 1")
     step = Step(model.eval().cpu(), memory_size)
