@@ -172,7 +172,7 @@ def test_mistakes_are_one_line_and_leave_nothing(weights, video, tmp_path, capsy
 
 
 def test_weights_of_another_system_are_refused(weights, monkeypatch):
-    monkeypatch.setattr(track_module, "load_model", lambda path, device: (torch.nn.Linear(1, 1), "other"))
+    monkeypatch.setattr(track_module, "load_model", lambda path, device, input_size: (torch.nn.Linear(1, 1), "other"))
     with pytest.raises(ValueError, match="weights of 'other', a Linear; tracking videos needs an LBM"):
         load_tracker(weights, "cpu")
 

@@ -85,7 +85,7 @@ datasets:
   davis: {source: tapvid, path: davis.pkl}
   clips: {source: render, num_clips: 1, clips_per_shard: 1}
 stages:
-  lbm: {overrides: [data.dataset=clips]}
+  lbm: {overrides: [data.dataset=clips, validation.dataset=null]}
 benchmarks:
   davis_scores: {dataset: davis}
 """
