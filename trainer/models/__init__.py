@@ -6,9 +6,10 @@ from typing import Any
 from torch import nn
 
 from trainer.config import suggestion
+from trainer.models.cotracker3 import task as cotracker3
 from trainer.models.lbm import task as lbm
 
-TASKS: dict[str, ModuleType] = {"lbm": lbm}
+TASKS: dict[str, ModuleType] = {"lbm": lbm, "cotracker3": cotracker3}
 
 
 def build(name: str, **overrides: Any) -> nn.Module:

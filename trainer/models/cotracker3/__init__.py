@@ -1,0 +1,1 @@
+"""CoTracker3 (Karaev et al. 2024), offline and online."""

@@ -1,0 +1,29 @@
+"""CoTracker3 as the trainer sees it: build a model from a recipe's `model` section, and losses of a batch."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.config import build as build_dataclass
+from trainer.models.cotracker3.config import Cotracker3Config
+from trainer.models.cotracker3.model import Cotracker3
+
+
+def build(config: dict[str, Any]) -> Cotracker3:
+    """The model of a recipe's `model` section (`name`, fields of Cotracker3Config); ValueError for unknown keys."""
+    return Cotracker3(build_dataclass(Cotracker3Config, {k: v for k, v in config.items() if k != "name"}, "model"))
+
+
+def fit_weights(tensors: dict[str, torch.Tensor], model: Cotracker3) -> dict[str, torch.Tensor]:
+    """Weights of a model with another window for this one: the time embedding is computed, not learnt.
+
+    Everything else stays as it is; what does not fit for another reason is left to the loader to refuse.
+    """
+    return tensors | {"time_emb": model.time_emb} if "time_emb" in tensors else tensors
+
+
+def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weighted losses by name of a batch: video (B, T, H, W, 3) uint8, queries, tracks, visible in source pixels."""
+    video = batch["video"].permute(0, 1, 4, 2, 3)
+    return model.losses(video, batch["queries"], batch["tracks"], batch["visible"], batch.get("valid"))
