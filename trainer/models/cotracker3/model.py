@@ -162,9 +162,9 @@ class Cotracker3(nn.Module):
         check(video, queries)
         source = video.shape[-2:]
         levels, asked = self.look(video), self.fit_queries(queries, source)
-        alone = self.config.single_point
+        alone = self.config.single_point and asked.shape[1] > 0
         parts = []
-        for group in asked.split(1, 1) if alone and asked.shape[1] else [asked]:
+        for group in asked.split(1, 1) if alone else [asked]:
             support = make_support(group, self.config.evaluation_side, self.config.input_size, is_alone=alone)
             parts.append(self.follow(levels, group, support))
         whole = join_points(parts)

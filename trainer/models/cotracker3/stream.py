@@ -118,8 +118,9 @@ class Cotracker3Tracker:
             estimate, before = self._work(self._window), 0
         else:  # the last window has had all frames
             estimate, before = self._window.estimate, half
+        found = [self._describe(estimate, before + row, number) for row, number in enumerate(numbers)]
         self.frame_size = None
-        return [self._describe(estimate, before + row, number) for row, number in enumerate(numbers)]
+        return found
 
     def add(self, points: Array | Sequence) -> np.ndarray:
         """Follow more points (N, 2), given in the newest frame; returns their ids (N,).
