@@ -38,6 +38,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         f"{', '.join(f'{name} {size}' for name, size in MEMORY_SIZES.items())}, else as trained)",
     )
     parser.add_argument("--input-size", type=parse_size, metavar="HxW", help=INPUT_SIZE_HELP)
+    parser.add_argument(
+        "--single-point",
+        action="store_true",
+        help="CoTracker3 tracks each point without the others (90 times the points)",
+    )
     parser.add_argument("--tracker", default="", help="name in the tables (default: the stage of the weights)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -59,15 +64,18 @@ def memory_size_of(dataset: str) -> int | None:
     return next((size for name, size in MEMORY_SIZES.items() if name in dataset.lower()), None)
 
 
-def load_model(weights: Path, device: str, input_size: tuple[int, int] | None = None) -> tuple[nn.Module, str]:
+def load_model(
+    weights: Path, device: str, input_size: tuple[int, int] | None = None, *, single_point: bool = False
+) -> tuple[nn.Module, str]:
     """The model inside a weights file, in evaluation mode, and the name of its stage.
 
-    input_size: height and width at which it is to look at frames, if not as trained. Raises ValueError for weights or
-    a size that do not fit.
+    input_size: height and width at which it is to look at frames, if not as trained. single_point: CoTracker3 is to
+    track each point by itself. Raises ValueError for weights or settings that do not fit.
     """
     tensors, recipe = load_weights(weights)
     task = TASKS[recipe.model["name"]]
-    model = task.build(recipe.model | ({"input_size": list(input_size)} if input_size else {}))
+    changes = {"input_size": list(input_size)} if input_size else {}
+    model = task.build(recipe.model | changes | ({"single_point": True} if single_point else {}))
     load_into(model, task.fit_weights(tensors, model), weights)
     return model.eval().to(device), recipe.stage
 
@@ -103,7 +111,7 @@ def track_both_ways(
 def predict(options: argparse.Namespace) -> None:
     """Track all clips of the truth and write the predictions; ValueError for weights or truth that do not fit."""
     torch.set_num_threads(options.threads)
-    model, stage = load_model(options.weights, options.device, options.input_size)
+    model, stage = load_model(options.weights, options.device, options.input_size, single_point=options.single_point)
     truth = Truth(options.truth)
     tracker = options.tracker or stage
     memory_size = options.memory_size or memory_size_of(truth.dataset)

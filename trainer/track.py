@@ -34,6 +34,8 @@ EXAMPLES = """examples:
   python -m trainer.track --weights W --video camera:0 --points grid:10 --out out.mp4        (Ctrl-C ends it)
   ffmpeg -i in.mov -f yuv4mpegpipe - | python -m trainer.track --weights W --video - --points grid:10 --out out.mp4
 """
+TINT = 0.6
+"""Share of a point's colour in a pixel that is painted."""
 MODELS = ("lbm", "cotracker3_offline", "cotracker3_online")
 MODEL_HELP = "refuse weights of another model (default: any; the file says what it holds)"
 
@@ -158,6 +160,20 @@ def draw(
         yield draw_tracks(frame, points, visible, radius=radius, colours=[colours[number] for number in begun])
 
 
+def paint(tracked: Followed, num_points: int) -> Iterator[np.ndarray]:
+    """Yield the frames with the pixels in which a visible point lies tinted with its colour: for points too dense to
+    draw as dots."""
+    colours = np.array(point_colours(num_points), np.float32)
+    for frame, rows in tracked:
+        height, width = frame.shape[:2]
+        is_inside = ((rows.points >= 0) & (rows.points < (width, height))).all(1)
+        shown = np.flatnonzero(rows.begun & rows.visible & is_inside)
+        column, row = rows.points[shown].astype(int).T
+        picture = frame.copy()
+        picture[row, column] = (1 - TINT) * frame[row, column] + TINT * colours[shown]
+        yield picture
+
+
 def choose_radius(frame_shape: tuple[int, ...], num_points: int) -> float:
     """Pixels of a dot: an eighth of the distance of evenly spread points, within what can be seen."""
     height, width = frame_shape[:2]
@@ -209,7 +225,8 @@ def track(options: argparse.Namespace) -> None:
             writing = writing_tracks(options.tracks, query_tyx, frame_size, video.rate, options.start_frame)
             tracked = record(tracked, stack.enter_context(writing))
         if options.out:
-            write_video(draw(tracked, len(query_tyx)), video.rate, options.out)
+            drawn = (paint if form == DENSE else draw)(tracked, len(query_tyx))
+            write_video(drawn, video.rate, options.out)
         else:
             deque(tracked, maxlen=0)
     for path in filter(None, (options.out, options.tracks)):

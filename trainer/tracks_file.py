@@ -27,7 +27,8 @@ class VideoTracks:
     (N, T) bool; uncertainty (N, T) float32 in 0..1; query_points (N, 3) float64 as (t, y, x), t counts the frames of
     `tracks`; frame_size (height, width); frame_rate; start_frame, the number in the video of the first frame here.
 
-    Before its query frame a point has the query's position, is not visible, and its uncertainty is 1.
+    Before its query frame a point has the query's position, is not visible, and its uncertainty is 1, unless it is
+    tracked there (offline CoTracker3, or backward).
     """
 
     tracks: np.ndarray

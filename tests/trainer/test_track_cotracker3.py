@@ -7,17 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from shards.film import write_mp4
+from shards.film import point_colours, write_mp4
 from tests.small_cotracker3 import ONLINE, SMALL, make_model, make_video
 from trainer.checkpoint import save_weights
 from trainer.config import DataConfig, Recipe, TrainingConfig, compose
-from trainer.follow import follow
+from trainer.follow import Rows, follow
 from trainer.models import TASKS
 from trainer.models.cotracker3.predictor import Cotracker3Predictor
 from trainer.models.cotracker3.stream import Cotracker3Tracker
 from trainer.predict import load_model, track_both_ways
 from trainer.query_points import keep_inside, make_all_pixels, make_grid, read_mask
-from trainer.track import load_tracker, main
+from trainer.track import load_tracker, main, paint
 from trainer.tracks_file import read_tracks
 from trainer.video import open_video
 
@@ -174,6 +174,17 @@ def test_a_wide_video_is_taken_in_passes(weights):
     np.testing.assert_allclose(second.points, expected.points[1], atol=1e-4)
 
 
+def test_all_pixels_are_painted_where_they_are_seen():
+    frame = np.full((4, 6, 3), 100, np.uint8)
+    points = np.array([[0.5, 0.5], [5.9, 3.9], [2.5, 2.5], [3.5, 1.5], [-0.5, 1], [6.0, 1]], np.float32)
+    visible, begun = np.array([1, 1, 0, 1, 1, 1], bool), np.array([1, 1, 1, 0, 1, 1], bool)
+    rows = Rows(points=points, visible=visible, uncertainty=np.zeros(6), begun=begun)
+    (picture,) = paint([(frame, rows)], 6)
+    for number, (x, y) in enumerate([(0, 0), (5, 3)]):
+        np.testing.assert_allclose(picture[y, x], 40 + 0.6 * np.array(point_colours(6)[number]), atol=1)
+    assert (picture != 100).any(2).sum() == 2 and (frame == 100).all()
+
+
 def test_masks_of_many_kinds(tmp_path):
     expected = np.array([[True, False], [False, True]])
     for name, picture in {
@@ -234,6 +245,13 @@ def test_a_video_that_shrinks_or_ends_too_early_is_an_error(weights, kind):
             list(follow(tracker, [*frames[:2], frames[2, :30]], np.array([[0.0, 1, 1]]), is_backward=is_backward))
         with pytest.raises(ValueError, match="ended after 3 frames, before the query frame 7"):
             list(follow(tracker, frames, np.array([[0.0, 1, 1], [7.0, 1, 1]]), is_backward=is_backward))
+
+
+def test_single_points_at_evaluation_are_a_setting_of_cotracker3(weights, lbm_weights):
+    assert load_model(weights["offline"], "cpu", single_point=True)[0].config.single_point
+    assert not load_model(weights["offline"], "cpu")[0].config.single_point
+    with pytest.raises(ValueError, match="single_point"):
+        load_model(lbm_weights, "cpu", single_point=True)
 
 
 def test_a_larger_input_is_looked_at(weights, frames):
