@@ -148,6 +148,12 @@ class Plan:
         known = self.datasets[dataset]
         return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
+    def pack_words(self, dataset: str) -> str:
+        """Options of `python -m shards pack` that only videos have."""
+        known = self.datasets[dataset]
+        options = {"--height": known.height, "--window": known.clip_length}
+        return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
         known = self.datasets[dataset]
@@ -231,7 +237,10 @@ class Plan:
             dataset = self.downloads()[wildcards["file"]]
             return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
         if rule == "pack":
-            return {"layout": self.layout(wildcards["dataset"]), "codec": self.datasets[wildcards["dataset"]].codec}
+            dataset = wildcards["dataset"]
+            facts = {"layout": self.layout(dataset), "codec": self.datasets[dataset].codec}
+            words = self.pack_words(dataset)
+            return facts | ({"options": words} if words else {})
         if rule == "index":
             return {"shards": str(len(self.datasets[wildcards["dataset"]].shards))}
         if rule == "train_stage":
