@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -25,6 +25,7 @@ Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 Position = tuple[int, int]
 """epoch, clip number"""
+MakeSample = Callable[[ClipStore, int, DataConfig, np.random.Generator], Sample]
 
 SKIPS_IN_A_ROW = 8
 """So many clips that cannot be used one after the other are no accident: the error is raised."""
@@ -101,9 +102,9 @@ class ClipBatches(Dataset):
     spawned processes: they share which clips were named on stderr already.
     """
 
-    def __init__(self, index: Path, config: DataConfig, seed: int):
+    def __init__(self, index: Path, config: DataConfig, seed: int, make: MakeSample = make_sample):
         self.store = ClipStore(index)
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.make = config, seed, make
         self.is_named = torch.zeros(len(self.store), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, positions: list[Position]) -> Batch | ValueError:
@@ -117,10 +118,10 @@ class ClipBatches(Dataset):
         """One sample. Raises ValueError for a clip that cannot be used, with `skip` after SKIPS_IN_A_ROW others."""
         rng = sample_rng(self.seed, epoch, self.store.keys[number])
         if self.config.on_error == "stop":
-            return make_sample(self.store, number, self.config, rng)
+            return self.make(self.store, number, self.config, rng)
         for num_skipped in range(SKIPS_IN_A_ROW):
             try:
-                sample = make_sample(self.store, number, self.config, rng)
+                sample = self.make(self.store, number, self.config, rng)
                 return sample | {"num_skipped": np.array(num_skipped)}
             except ValueError as error:
                 self._name(number, error)
@@ -231,9 +232,19 @@ def _die_with_training() -> None:
     os._exit(1)
 
 
-def make_loader(recipe: Recipe, index: Path, *, start: int, num_steps: int, rank: int, world_size: int) -> Loader:
-    """Batches of steps start..num_steps-1 for one rank: video (B, T, H, W, 3) uint8, queries, tracks, visible."""
-    batches = ClipBatches(index, recipe.data, recipe.training.seed)
+def make_loader(
+    recipe: Recipe,
+    index: Path,
+    *,
+    start: int,
+    num_steps: int,
+    rank: int,
+    world_size: int,
+    make: MakeSample = make_sample,
+) -> Loader:
+    """Batches of steps start..num_steps-1 for one rank, of samples that `make` makes; by default video (B, T, H, W, 3)
+    uint8, queries, tracks, visible."""
+    batches = ClipBatches(index, recipe.data, recipe.training.seed, make)
     sampler = StepSampler(
         len(batches.store), recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
     )

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.pseudo.config import PseudoLabelConfig
+
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
@@ -202,6 +204,8 @@ class Recipe:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     init_from: str | None = None
     """Name of the stage whose weights this one starts from (an edge of the graph)."""
+    pseudo_labels: PseudoLabelConfig | None = None
+    """Train on videos without tracks, which teachers label; null: clips bring their own tracks."""
 
     def __post_init__(self) -> None:
         if (self.training.num_steps is None) == (self.training.num_epochs is None):
@@ -346,8 +350,11 @@ def compose(stage: str, overrides: typing.Sequence[str] = ()) -> Recipe:
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON-able mappings and lists."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+    """The recipe as plain JSON-able mappings and lists; one without pseudo-labels says nothing of them."""
+    values = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    if recipe.pseudo_labels is None:
+        del values["pseudo_labels"]
+    return values
 
 
 def from_dict(values: dict[str, Any]) -> Recipe:
