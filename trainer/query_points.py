@@ -1,22 +1,27 @@
-"""Points to track as a person writes them: `grid:20`, a CSV file, or `x,y;x,y`."""
+"""Points to track as a person writes them: `grid:20`, `dense`, a CSV file, or `x,y;x,y`; and a mask around them."""
 
 import csv
 import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-GRID = "grid:"
+POINTS, GRID, DENSE = "points", "grid:", "dense"
+"""What queries are, which decides what is tracked along: points or what a mask holds, a grid, all pixels."""
 COLUMNS = {"t", "x", "y"}
-FORMS = "write grid:20, a file.csv with the header x,y or t,x,y, or positions 'x,y;x,y'"
+FORMS = "write grid:20, dense, a file.csv with the header x,y or t,x,y, or positions 'x,y;x,y'"
 
 
 def parse_points(text: str, frame_size: tuple[int, int]) -> np.ndarray:
     """Queries (N, 3) float64 as (t, y, x) for a video of this (height, width), source pixels in raster convention.
 
-    `grid:G` gives the centres of G x G equal cells, row by row, in frame 0; a CSV file has the columns x, y and perhaps
-    t, the frame; `x,y;x,y` are positions in frame 0. Raises ValueError for what is none of these, and for no points.
+    `grid:G` gives the centres of G x G equal cells, row by row, in frame 0, and `dense` those of all pixels; a CSV file
+    has the columns x, y and perhaps t, the frame; `x,y;x,y` are positions in frame 0. Raises ValueError for what is
+    none of these, and for no points.
     """
+    if text == DENSE:
+        return make_all_pixels(frame_size)
     if text.startswith(GRID):
         return make_grid(text.removeprefix(GRID), frame_size)
     if text.lower().endswith(".csv"):
@@ -37,6 +42,37 @@ def make_grid(count: str, frame_size: tuple[int, int]) -> np.ndarray:
     centres = (np.arange(int(count)) + 0.5) / int(count)
     y, x = np.meshgrid(centres * frame_size[0], centres * frame_size[1], indexing="ij")
     return np.stack([np.zeros(x.size), y.ravel(), x.ravel()], 1)
+
+
+def make_all_pixels(frame_size: tuple[int, int]) -> np.ndarray:
+    """Queries (H * W, 3) as (t, y, x) in frame 0: the centres of all pixels, row by row."""
+    y, x = np.indices(frame_size) + 0.5
+    return np.stack([np.zeros(x.size), y.ravel(), x.ravel()], 1)
+
+
+def read_mask(path: Path, frame_size: tuple[int, int]) -> np.ndarray:
+    """A segmentation (H, W) bool from a picture: true where it is not black, or its index not 0.
+
+    Raises ValueError for a file that is no picture of this (height, width).
+    """
+    try:
+        with Image.open(path) as picture:
+            labels = np.asarray(picture.convert("RGB") if "A" in picture.getbands() else picture)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"--mask {path}: not a picture that can be read ({error})") from None
+    if labels.shape[:2] != tuple(frame_size):
+        (height, width), (own_height, own_width) = frame_size, labels.shape[:2]
+        raise ValueError(f"--mask {path}: is {own_width}x{own_height}, the video {width}x{height}; they must be equal")
+    return labels.any(2) if labels.ndim == 3 else labels != 0
+
+
+def keep_inside(query_tyx: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The queries (N, 3) (t, y, x) whose pixel is true in the mask (H, W); ValueError where none is."""
+    row, column = np.floor(query_tyx[:, 1:]).astype(int).T
+    inside = mask[np.minimum(row, mask.shape[0] - 1), np.minimum(column, mask.shape[1] - 1)]
+    if not inside.any():
+        raise ValueError(f"none of the {len(inside)} points lies in the mask; give a finer grid, or dense")
+    return query_tyx[inside]
 
 
 def read_csv(path: Path) -> np.ndarray:

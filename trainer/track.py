@@ -6,7 +6,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,10 +14,15 @@ import torch
 from tqdm import tqdm
 
 from shards.film import TRAIL, draw_tracks, point_colours
+from trainer.follow import Followed, Tracker, follow
+from trainer.models.cotracker3.model import Cotracker3
+from trainer.models.cotracker3.predictor import Cotracker3Predictor
+from trainer.models.cotracker3.stream import Cotracker3Tracker
 from trainer.models.lbm.model import Lbm
-from trainer.models.lbm.tracker import LbmTracker, check_points
+from trainer.models.lbm.tracker import LbmTracker
+from trainer.positions import check_points
 from trainer.predict import INPUT_SIZE_HELP, load_model, parse_size
-from trainer.query_points import parse_points
+from trainer.query_points import DENSE, GRID, POINTS, keep_inside, parse_points, read_mask
 from trainer.tracks_file import TracksWriter, writing_tracks
 from trainer.video import Video, open_video, write_video
 
@@ -26,19 +30,12 @@ EXAMPLES = """examples:
   python -m trainer.track --weights results/lbm/weights.safetensors --video in.mp4 --points grid:20 --out out.mp4
   python -m trainer.track --weights W --video frames/ --points "120.5,80;300,210" --tracks out.npz
   python -m trainer.track --weights W --video in.mp4 --points points.csv --out out.mp4 --tracks out.npz
+  python -m trainer.track --weights W --video in.mp4 --grid 40 --mask m.png --query-frame 12 --backward --out out.mp4
   python -m trainer.track --weights W --video camera:0 --points grid:10 --out out.mp4        (Ctrl-C ends it)
   ffmpeg -i in.mov -f yuv4mpegpipe - | python -m trainer.track --weights W --video - --points grid:10 --out out.mp4
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """All points in one frame, in the order of the queries: points (N, 2), visible, uncertainty and begun (N,)."""
-
-    points: np.ndarray
-    visible: np.ndarray
-    uncertainty: np.ndarray
-    begun: np.ndarray
+MODELS = ("lbm", "cotracker3_offline", "cotracker3_online")
+MODEL_HELP = "refuse weights of another model (default: any; the file says what it holds)"
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -51,11 +48,24 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
     parser.add_argument("--video", required=True, help="a file, a folder of pictures, camera:0, or - for a pipe")
-    parser.add_argument("--points", required=True, help="grid:20, a file.csv (columns x,y or t,x,y), or 'x,y;x,y'")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--points", help="grid:20, dense, a file.csv (columns x,y or t,x,y), or 'x,y;x,y'")
+    asked.add_argument(
+        "--grid", dest="points", metavar="SIDE", type=lambda side: GRID + side, help="as --points grid:SIDE"
+    )
+    asked.add_argument("--dense", dest="points", action="store_const", const=DENSE, help="all pixels: --points dense")
+    parser.add_argument(
+        "--mask", type=Path, help="keep the points in what is not black in this picture of the query frame"
+    )
+    parser.add_argument(
+        "--query-frame", type=int, help="frame of the video in which points are (default: the first tracked)"
+    )
+    parser.add_argument("--backward", action="store_true", help="track to the frames before the points' own, too")
     parser.add_argument("--out", type=Path, help="the drawn video to write (.mp4)")
     parser.add_argument("--tracks", type=Path, help="the tracks to write (.npz, format frameline-tracks/1)")
+    parser.add_argument("--model", choices=MODELS, help=MODEL_HELP)
     parser.add_argument("--input-size", type=parse_size, metavar="HxW", help=INPUT_SIZE_HELP)
-    parser.add_argument("--memory-size", type=int, help="frames that the tracker remembers (default: as trained)")
+    parser.add_argument("--memory-size", type=int, help="frames that LBM remembers (default: as trained)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
     parser.add_argument("--max-frames", type=int, help="stop after this many frames")
     parser.add_argument("--start-frame", type=int, default=0, help="begin at this frame of the video")
@@ -73,61 +83,66 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def load_tracker(
-    weights: Path, device: str, memory_size: int | None = None, input_size: tuple[int, int] | None = None
-) -> LbmTracker:
-    """A tracker with the weights of a file; ValueError for weights of another system, and a device that is not here."""
+    weights: Path,
+    device: str,
+    memory_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    model_name: str | None = None,
+) -> Tracker:
+    """What tracks videos with the weights of a file; `model_name`: one of MODELS that they must be of.
+
+    Raises ValueError for weights of another system, and a device that is not here.
+    """
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device it was not built for
         raise ValueError(f"--device {device}: not available here ({str(error).splitlines()[0]})") from None
     model, stage = load_model(weights, device, input_size)
-    if not isinstance(model, Lbm):
-        raise ValueError(f"{weights}: weights of {stage!r}, a {type(model).__name__}; tracking videos needs an LBM")
-    return LbmTracker(model, memory_size)
+    if not isinstance(model, Lbm | Cotracker3):
+        raise ValueError(
+            f"{weights}: weights of {stage!r}, a {type(model).__name__}; tracking videos needs an LBM or a CoTracker3"
+        )
+    is_lbm = isinstance(model, Lbm)
+    name = "lbm" if is_lbm else f"cotracker3_{'online' if model.config.online else 'offline'}"
+    if model_name not in (None, name):
+        raise ValueError(f"--model {model_name}: {weights} holds {name}; leave --model out, or give other weights")
+    if is_lbm:
+        return LbmTracker(model, memory_size)
+    if memory_size is not None:
+        raise ValueError(f"--memory-size {memory_size}: {weights} holds {name}, which has no memory; leave it out")
+    return Cotracker3Tracker(model) if model.config.online else Cotracker3Predictor(model)
 
 
-def read_queries(text: str, frame_size: tuple[int, int], start_frame: int, num_frames: int | None) -> np.ndarray:
-    """Queries (N, 3) (t, y, x), t counted from `start_frame`; ValueError for those outside the video.
+def read_queries(
+    options: argparse.Namespace, frame_size: tuple[int, int], num_frames: int | None
+) -> tuple[np.ndarray, str]:
+    """Queries (N, 3) (t, y, x) of the command line, t counted from --start-frame, and what they are.
 
-    A CSV file counts frames of the video; a grid and positions are in the first frame that is tracked. `num_frames`:
-    how many are tracked at most, None where nobody knows.
+    A CSV file counts frames of the video; all else is in --query-frame, default the first frame that is tracked.
+    `num_frames`: how many are tracked at most, None where nobody knows. ValueError for queries outside the video.
     """
+    text, start_frame = options.points, options.start_frame
     query_tyx = parse_points(text, frame_size)
     check_points(query_tyx[:, [2, 1]], frame_size)
     if text.lower().endswith(".csv"):
+        if options.query_frame is not None:
+            raise ValueError(f"--query-frame: {text} says itself in which frame a point is (column t)")
         query_tyx[:, 0] -= start_frame
+    elif options.query_frame is not None:
+        query_tyx[:, 0] = options.query_frame - start_frame
     last = query_tyx[:, 0].max()
     if query_tyx[:, 0].min() < 0 or (num_frames is not None and last >= num_frames):
         frames = f"{start_frame}..{'' if num_frames is None else start_frame + num_frames - 1}"
         raise ValueError(f"{text}: query frames must lie in the frames that are tracked, {frames}")
-    return query_tyx
-
-
-def follow(tracker: LbmTracker, frames: Iterable[np.ndarray], query_tyx: np.ndarray) -> Iterator[tuple]:
-    """Yield each frame (H, W, 3) with the `Rows` of the queries (N, 3) in it.
-
-    Raises ValueError in the end if the frame of a query never came.
-    """
-    query_frame, asked = query_tyx[:, 0].round(), query_tyx[:, [2, 1]].astype(np.float32)
-    points, visible, uncertainty = asked.copy(), np.zeros(len(asked), bool), np.ones(len(asked), np.float32)
-    order = np.zeros(0, int)  # the queries in the order in which the tracker got them
-    number = -1
-    for number, frame in enumerate(frames):
-        _ = tracker.step(frame) if number else tracker.start(frame)
-        begins = np.flatnonzero(query_frame == number)
-        tracker.add(asked[begins])
-        order = np.concatenate([order, begins])
-        found = tracker.positions
-        points[order], visible[order], uncertainty[order] = found.points, found.visible, found.uncertainty
-        rows = Rows(points=points, visible=visible, uncertainty=uncertainty, begun=query_frame <= number)
-        yield frame, Rows(**{name: values.copy() for name, values in vars(rows).items()})
-    if len(order) < len(asked):
-        late = int(query_frame.max())
-        raise ValueError(f"the video has ended after {number + 1} frames, before the query frame {late} of a point")
+    if options.mask is not None:
+        query_tyx = keep_inside(query_tyx, read_mask(options.mask, frame_size))
+    if text == DENSE:
+        return query_tyx, DENSE
+    return query_tyx, GRID if text.startswith(GRID) and options.mask is None else POINTS
 
 
 def draw(
-    tracked: Iterable[tuple[np.ndarray, Rows]], num_points: int, colours: Sequence[tuple[int, int, int]] | None = None
+    tracked: Followed, num_points: int, colours: Sequence[tuple[int, int, int]] | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the frames with the points drawn, each with the trail of its last frames; hidden points are hollow.
 
@@ -181,14 +196,15 @@ def choose_frames(video: Video, start_frame: int, max_frames: int | None) -> tup
 
 def track(options: argparse.Namespace) -> None:
     """Track one video and write what was asked for; ValueError for weights, a video or points that do not serve."""
-    tracker = load_tracker(options.weights, options.device, options.memory_size, options.input_size)
+    tracker = load_tracker(options.weights, options.device, options.memory_size, options.input_size, options.model)
     with open_video(options.video) as video, contextlib.ExitStack() as stack:
         frames, num_frames = choose_frames(video, options.start_frame, options.max_frames)
         first = next(frames)
         frame_size = first.shape[:2]
-        query_tyx = read_queries(options.points, frame_size, options.start_frame, num_frames)
+        query_tyx, form = read_queries(options, frame_size, num_frames)
         shown = tqdm(chain([first], frames), total=num_frames, unit="frame", disable=None, desc=video.name)
-        tracked = follow(tracker, shown, query_tyx)
+        counted = Counted(follow(tracker, shown, query_tyx, form=form, is_backward=options.backward))
+        tracked = iter(counted)
         if options.tracks:
             writing = writing_tracks(options.tracks, query_tyx, frame_size, video.rate, options.start_frame)
             tracked = record(tracked, stack.enter_context(writing))
@@ -197,10 +213,22 @@ def track(options: argparse.Namespace) -> None:
         else:
             deque(tracked, maxlen=0)
     for path in filter(None, (options.out, options.tracks)):
-        print(f"{path}: {len(query_tyx)} points, {tracker.num_frames} frames")
+        print(f"{path}: {len(query_tyx)} points, {counted.num_frames} frames")
 
 
-def record(tracked: Iterable[tuple[np.ndarray, Rows]], writer: TracksWriter) -> Iterator[tuple[np.ndarray, Rows]]:
+class Counted:
+    """Frames on their way, and how many have passed."""
+
+    def __init__(self, tracked: Followed):
+        self._tracked, self.num_frames = tracked, 0
+
+    def __iter__(self) -> Followed:
+        for item in self._tracked:
+            self.num_frames += 1
+            yield item
+
+
+def record(tracked: Followed, writer: TracksWriter) -> Followed:
     """Pass frames on, and give their rows to the writer."""
     for frame, rows in tracked:
         writer.append(rows.points, rows.visible, rows.uncertainty)

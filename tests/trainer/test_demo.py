@@ -22,11 +22,14 @@ from PIL import Image
 
 from eval.drawing import identity_color
 from tests.demo_serving import HEIGHT, NUM_FRAMES, STEP, WIDTH, SlidingTracker, make_frames, serving, write_grey_clip
+from tests.small_cotracker3 import ONLINE, make_model
 from trainer.checkpoint import save_weights
 from trainer.config import compose
 from trainer.demo.__main__ import main
 from trainer.demo.server import KEPT_VIDEOS, PAGE
 from trainer.models import TASKS
+from trainer.models.cotracker3.predictor import Cotracker3Predictor
+from trainer.models.cotracker3.stream import Cotracker3Tracker
 from trainer.models.lbm.tracker import LbmTracker
 from trainer.tracks_file import read_tracks
 from trainer.video import open_video, write_video
@@ -283,6 +286,29 @@ def test_the_page_gets_what_lbm_says(tmp_path, video):
             np.testing.assert_allclose(shown[:, 4], found.uncertainty, atol=6e-4)
 
 
+@pytest.mark.parametrize("kind", [{}, ONLINE])
+def test_the_page_gets_what_cotracker3_says(tmp_path, video, kind):
+    model = make_model(**kind)
+    with open_video(video) as opened:
+        frames = list(opened.frames)
+    clicks, predictor = [{"t": 0, "x": 30, "y": 20}, {"t": 5, "x": 9, "y": 50}], Cotracker3Predictor(model)
+    with serving(tmp_path / "served", Cotracker3Tracker(model) if kind else predictor) as server:
+        upload(server, video)
+        for is_backward in (False, True):
+            *lines, last = ask_lines(server, "video/1/track", {"points": clicks, "backward": is_backward})
+            assert last == {"finished": True} and len(lines) == NUM_FRAMES
+            expected = predictor.track(frames, np.array([[0.0, 20, 30], [5.0, 50, 9]]), is_backward=is_backward)
+            for t, line in enumerate(lines):
+                shown = np.array(line["points"])
+                known = np.flatnonzero(expected.is_known[t])
+                np.testing.assert_array_equal(shown[:, 0], known)
+                np.testing.assert_allclose(shown[:, 1:3], expected.points[t, known], atol=0.006)
+                np.testing.assert_array_equal(shown[:, 3], expected.visible[t, known])
+            assert len(lines[4]["points"]) == (1 if kind and not is_backward else 2)
+        assert ask(server, "video/1/tracks.csv")[2].count(b"\n") == 1 + 2 * NUM_FRAMES
+        assert ask_lines(server, "video/1/film", {})[-1] == {"finished": True}
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
@@ -297,6 +323,7 @@ def weights(tmp_path_factory):
         (["--max-frames", "1"], "--max-frames must be 2 or more"),
         (["--port", "65536"], "--port in 0..65535"),
         (["--memory-size", "0"], "memory_size=0"),
+        (["--model", "cotracker3_online"], "weights.safetensors holds lbm"),
         (["--device", "cuda:99"], "--device cuda:99"),
     ],
 )

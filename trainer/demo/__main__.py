@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from trainer.demo.server import DemoServer, Limits
-from trainer.track import load_tracker
+from trainer.track import MODEL_HELP, MODELS, load_tracker
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -19,11 +19,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         prog="trainer.demo",
         description="A page on this computer: upload a video, click points, watch them being tracked.",
     )
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch, model lbm")
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
+    parser.add_argument("--model", choices=MODELS, help=MODEL_HELP)
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--memory-size", type=int, help="frames remembered (default: as trained)")
+    parser.add_argument("--memory-size", type=int, help="frames that LBM remembers (default: as trained)")
     parser.add_argument("--max-frames", type=int, default=Limits.max_frames, help="frames of a video that are used")
     parser.add_argument("--max-upload-mib", type=int, default=Limits.max_upload_mib, help="largest video file")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -39,7 +40,7 @@ def serve(options: argparse.Namespace) -> None:
         raise ValueError("--max-frames must be 2 or more, --max-upload-mib 1 or more, --port in 0..65535")
     if options.threads:
         torch.set_num_threads(options.threads)
-    tracker = load_tracker(options.weights, options.device, options.memory_size)
+    tracker = load_tracker(options.weights, options.device, options.memory_size, model_name=options.model)
     limits = Limits(max_frames=options.max_frames, max_upload_mib=options.max_upload_mib)
     with tempfile.TemporaryDirectory(prefix="frameline-demo-") as folder:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.track import Rows
+from trainer.follow import Rows
 
 
 def read_clicks(
@@ -57,7 +57,7 @@ def describe(rows: Rows) -> list[list[float]]:
 
 
 def as_csv(tracked: Sequence[Rows]) -> bytes:
-    """A table of all frames, with a point's lines from its query frame on; points count from 1, as on the page."""
+    """A table of all frames, with a point's lines where it is tracked; points count from 1, as on the page."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["t", "point", "x", "y", "visible", "uncertainty"])

@@ -3,7 +3,7 @@
 GET  /TOKEN/                       the page            GET  /TOKEN/settings                  its limits
 POST /TOKEN/video?name=            a video file; answers with its sizes
 GET  /TOKEN/video/ID/frame/T.jpg   one frame           GET  /TOKEN/video/ID/tracks.{npz,csv,mp4}
-POST /TOKEN/video/ID/track         {"points": [{"t", "x", "y"}]}; answers with every frame's positions
+POST /TOKEN/video/ID/track         {"points": [{"t", "x", "y"}], "backward": bool}; answers with all positions
 POST /TOKEN/video/ID/film          draws the mp4
 """
 
@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from trainer.demo.points import describe, read_clicks
 from trainer.demo.videos import UploadedVideo
-from trainer.models.lbm.tracker import LbmTracker
+from trainer.follow import Tracker
 
 PAGE = Path(__file__).with_name("page.html")
 MAX_REQUEST_BYTES = 1 << 20  # of a request that is no video
@@ -57,7 +57,7 @@ class DemoServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, tracker: LbmTracker, folder: Path, limits: Limits):
+    def __init__(self, port: int, tracker: Tracker, folder: Path, limits: Limits):
         self.tracker, self.folder, self.limits = tracker, folder, limits
         self.token = secrets.token_urlsafe(16)
         self.videos: dict[str, UploadedVideo] = {}
@@ -221,7 +221,8 @@ class DemoHandler(BaseHTTPRequestHandler):
                 frame_size=video.frame_size,
                 max_points=self.server.limits.max_points,
             )
-            for t, rows in enumerate(video.follow(self.server.tracker, query_tyx)):
+            is_backward = asked.get("backward") is True
+            for t, rows in enumerate(video.follow(self.server.tracker, query_tyx, is_backward)):
                 self._send_line({"done": t + 1, "all": video.num_frames, "frame": t, "points": describe(rows)})
             self._send_line({"finished": True})
 

@@ -16,8 +16,8 @@ from PIL import Image
 from eval.drawing import identity_color
 from shards.files import write_bytes
 from trainer.demo.points import as_csv
-from trainer.models.lbm.tracker import LbmTracker
-from trainer.track import Rows, draw, follow
+from trainer.follow import Rows, Tracker, follow
+from trainer.track import draw
 from trainer.tracks_file import writing_tracks
 from trainer.video import Video, open_video, write_video
 
@@ -73,11 +73,15 @@ class UploadedVideo:
         if self.num_frames < 2:
             raise ValueError(f"{self.name}: a single picture, not a video")
 
-    def follow(self, tracker: LbmTracker, query_tyx: np.ndarray) -> Iterator[Rows]:
-        """Track points (N, 3) through the frames that are used; yields each frame's rows, and keeps them at the end."""
+    def follow(self, tracker: Tracker, query_tyx: np.ndarray, is_backward: bool = False) -> Iterator[Rows]:
+        """Track points (N, 3) through the frames that are used; yields each frame's rows, and keeps them at the end.
+
+        is_backward: to the frames before the points' own, too.
+        """
         tracked = []
         with self._open() as video:
-            for _, rows in follow(tracker, islice(video.frames, self.num_frames), query_tyx):
+            frames = islice(video.frames, self.num_frames)
+            for _, rows in follow(tracker, frames, query_tyx, is_backward=is_backward):
                 tracked.append(rows)
                 yield rows
         with writing_tracks(self.result("npz"), query_tyx, self.frame_size, self.rate) as writer:

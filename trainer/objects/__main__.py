@@ -119,14 +119,19 @@ def _track(options: argparse.Namespace) -> None:
 
 
 def load_points(options: argparse.Namespace) -> PointTracker:
-    """The LBM that follows the points; ValueError for weights or a device that do not serve."""
+    """What follows the points of a stream; ValueError for weights or a device that do not serve."""
     import torch  # only for tracking: scoring and --help start without it
 
     from trainer.track import load_tracker
 
     torch.set_num_threads(options.threads)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_tracker(options.weights, device, options.memory_size)
+    tracker = load_tracker(options.weights, device, options.memory_size)
+    if not hasattr(tracker, "step"):
+        raise ValueError(
+            f"{options.weights}: offline CoTracker3 needs whole videos; objects are followed frame by frame"
+        )
+    return tracker
 
 
 def track_video(

@@ -37,7 +37,13 @@ class Cotracker3Config:
     recompute: bool = False
     """Let the backward pass compute each refinement again instead of keeping it: less memory, a third more time."""
     visibility_threshold: float = 0.6
-    """A point is called visible where visibility times confidence is above (offline, as published, and online)."""
+    """A point is visible where visibility times confidence is above: at evaluation, and online everywhere."""
+    predictor_visibility_threshold: float = 0.9
+    """A point is visible where visibility alone is above: offline, in a person's own video (trainer.track)."""
+    evaluation_grid: int | None = None
+    """Points a side of a grid in frame 0 that is tracked along at evaluation; null as published: 5, online 0."""
+    single_point: bool = False
+    """At evaluation track each point without the others, with a grid around it: as published, 90 times the points."""
     huber_delta: float | None = 6.0
     """Pixels from which the error of visible points counts linearly; null: everywhere (L1)."""
     gamma: float = 0.8
@@ -60,8 +66,17 @@ class Cotracker3Config:
             )
         if self.dim % self.num_heads:
             raise ValueError(f"model.dim={self.dim} must be a multiple of model.num_heads={self.num_heads}")
+        if self.evaluation_grid is not None and self.evaluation_grid < 0:
+            raise ValueError(f"model.evaluation_grid={self.evaluation_grid} must be 0 or more; null is as published")
         if self.online and self.window % STEP:
             raise ValueError(f"model.window={self.window} must be a multiple of {STEP} (windows overlap by a half)")
+
+    @property
+    def evaluation_side(self) -> int:
+        """Points a side of the grid that is tracked along at evaluation."""
+        if self.evaluation_grid is None:
+            return 0 if self.online else 5
+        return self.evaluation_grid
 
     @property
     def token_dim(self) -> int:

@@ -15,6 +15,16 @@ from torch.utils.checkpoint import checkpoint
 from trainer.models.cotracker3.config import MOTION_FREQUENCIES, STEP, STRIDE, Cotracker3Config
 from trainer.models.cotracker3.correlation import correlate, sample_square
 from trainer.models.cotracker3.encoder import FRAMES_AT_ONCE, Encoder, join_levels, make_levels
+from trainer.models.cotracker3.estimates import (
+    carry_on,
+    choose,
+    cut,
+    join_points,
+    join_windows,
+    keep_points,
+    start_from_queries,
+)
+from trainer.models.cotracker3.grids import make_support
 from trainer.models.cotracker3.losses import Estimate, Truth, sum_losses
 from trainer.models.cotracker3.update_former import UpdateFormer
 
@@ -57,6 +67,11 @@ class Cotracker3(nn.Module):
         self.register_buffer("time_emb", embed_time(config.window, config.token_dim))
         if config.freeze_visibility:
             self.updateformer.vis_conf_head.requires_grad_(False)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether nothing is known of the frames before a query: offline, all frames are tracked at once."""
+        return self.config.online
 
     def encode(self, video: torch.Tensor) -> Levels:
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
@@ -145,10 +160,15 @@ class Cotracker3(nn.Module):
         keeps the query's position and is not visible. Raises ValueError for queries outside the frames or not finite.
         """
         check(video, queries)
-        resized, asked = self.fit(video, queries)
-        windows = self.forward(resized, asked)
-        whole = join_windows(windows, video.shape[1])
-        points = scale_centres(whole.points, resized.shape[-2:], video.shape[-2:]) + 0.5
+        source = video.shape[-2:]
+        levels, asked = self.look(video), self.fit_queries(queries, source)
+        alone = self.config.single_point and asked.shape[1] > 0
+        parts = []
+        for group in asked.split(1, 1) if alone else [asked]:
+            support = make_support(group, self.config.evaluation_side, self.config.input_size, is_alone=alone)
+            parts.append(self.follow(levels, group, support))
+        whole = join_points(parts)
+        points = scale_centres(whole.points, self.config.input_size, source) + 0.5
         seen = whole.visibility.sigmoid() * whole.confidence.sigmoid() > self.config.visibility_threshold
         if self.config.online:
             frame = torch.arange(video.shape[1], device=video.device)[:, None]  # (T, 1)
@@ -156,14 +176,37 @@ class Cotracker3(nn.Module):
             seen, points = seen & begun, torch.where(begun[..., None], points, queries[:, None, :, 1:])
         return Tracks(points=points, visible=seen, visibility_logit=whole.visibility, confidence_logit=whole.confidence)
 
+    def look(self, video: torch.Tensor) -> Levels:
+        """The pyramid of frames (B, T, 3, H, W) of any size, resized a few at a time."""
+        return join_levels([self.encode(self.resize(frames)) for frames in video.split(FRAMES_AT_ONCE, 1)])
+
+    def follow(self, levels: Levels, queries: torch.Tensor, support: torch.Tensor) -> Estimate:
+        """The last estimate, in pixels of the input, of queries (B, N, 3) as `fit_queries` gives them.
+
+        The support (B, M, 3) is tracked along, and not returned. No queries are no work.
+        """
+        if not queries.shape[1]:
+            return start_from_queries(queries, levels[0].shape[1])
+        asked = to_cells(torch.cat([queries, support], 1))
+        windows = list(self.windows(levels, asked, self.config.num_inference_iterations))
+        found = keep_points(join_windows(windows, levels[0].shape[1]), slice(queries.shape[1]))
+        return replace(found, points=found.points * STRIDE)
+
     def fit(self, video: torch.Tensor, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A video at the model's input size, and queries in raster source pixels as centres of that size."""
-        source, size = video.shape[-2:], self.config.input_size
-        asked = torch.cat([queries[..., :1], scale_centres(to_centres(queries[..., 1:]), source, size)], -1)
-        if tuple(source) == tuple(size):
-            return video, asked
-        frames = F.interpolate(video.flatten(0, 1).float(), size, mode="bilinear", align_corners=True)
-        return frames.unflatten(0, video.shape[:2]), asked
+        return self.resize(video), self.fit_queries(queries, video.shape[-2:])
+
+    def fit_queries(self, queries: torch.Tensor, source: tuple[int, int]) -> torch.Tensor:
+        """Queries (B, N, 3) (t, x, y) in raster pixels of frames of size `source` (H, W) as centres of the input."""
+        points = scale_centres(to_centres(queries[..., 1:]), source, self.config.input_size)
+        return torch.cat([queries[..., :1], points], -1)
+
+    def resize(self, video: torch.Tensor) -> torch.Tensor:
+        """Frames (B, T, 3, H, W) at the model's input size."""
+        if tuple(video.shape[-2:]) == tuple(self.config.input_size):
+            return video
+        frames = F.interpolate(video.flatten(0, 1).float(), self.config.input_size, mode="bilinear", align_corners=True)
+        return frames.unflatten(0, video.shape[:2])
 
     def losses(
         self,
@@ -206,17 +249,17 @@ class OnlineWindow:
         self.first = 0
         self.templates: Levels | None = None
         self.estimate: Estimate | None = None
+        self.is_made = torch.zeros_like(queries[..., 0], dtype=torch.bool)  # (B, N): the templates of which points
 
     def advance(self, levels: Levels) -> list[Estimate]:
         """The estimates of the next window from its features (B, up to window, h, w, C); the last frame is repeated."""
         model, size = self.model, self.model.config.window
         step = size // STEP
         new = model.make_templates(levels, self.queries, self.first)
-        if self.templates is None:
-            self.templates = new
-        else:  # those of the shared frames are known already
-            is_new = (self.queries[..., 0].round() >= self.first + step)[..., None, None]
-            self.templates = [old + torch.where(is_new, now, 0.0) for old, now in zip(self.templates, new, strict=True)]
+        if self.templates is not None:
+            is_made = self.is_made[..., None, None]
+            new = [torch.where(is_made, old, now) for old, now in zip(self.templates, new, strict=True)]
+        self.templates, self.is_made = new, self.queries[..., 0].round() < self.first + size
         missing = size - levels[0].shape[1]
         if missing:
             levels = [torch.cat([x, x[:, -1:].expand(-1, missing, -1, -1, -1)], 1) for x in levels]
@@ -228,55 +271,21 @@ class OnlineWindow:
         self.estimate, self.first = estimates[-1], self.first + step
         return estimates
 
+    def add(self, queries: torch.Tensor) -> None:
+        """Follow more points (B, M, 3) from the next window on; what it does not show of them stays unknown."""
+        self.queries = torch.cat([self.queries, queries], 1)
+        self.is_made = torch.cat([self.is_made, torch.zeros_like(queries[..., 0], dtype=torch.bool)], 1)
+        if self.templates is not None and self.estimate is not None:
+            shape = queries.shape[:2]
+            self.templates = [torch.cat([x, x.new_zeros(*shape, *x.shape[2:])], 1) for x in self.templates]
+            self.estimate = join_points([self.estimate, start_from_queries(queries, self.estimate.points.shape[1])])
 
-def start_from_queries(queries: torch.Tensor, num_frames: int) -> Estimate:
-    """Every point at its query (B, N, 3) cells in all frames, neither seen nor hidden."""
-    points = queries[:, None, :, 1:].expand(-1, num_frames, -1, -1)
-    nothing = points.new_zeros(points.shape[:-1])
-    return Estimate(points=points, visibility=nothing, confidence=nothing)
-
-
-def carry_on(estimate: Estimate, step: int) -> Estimate:
-    """A window's estimate as the start of the next: its later frames, the last of them repeated."""
-
-    def shift(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x[:, step:], x[:, -1:].expand(-1, step, *x.shape[2:])], 1)
-
-    return Estimate(
-        points=shift(estimate.points), visibility=shift(estimate.visibility), confidence=shift(estimate.confidence)
-    )
-
-
-def choose(which: torch.Tensor, one: Estimate, other: Estimate) -> Estimate:
-    """`one` where which (B, N), else `other`."""
-    mask = which[:, None]
-    return Estimate(
-        points=torch.where(mask[..., None], one.points, other.points),
-        visibility=torch.where(mask, one.visibility, other.visibility),
-        confidence=torch.where(mask, one.confidence, other.confidence),
-    )
-
-
-def cut(estimate: Estimate, num_frames: int) -> Estimate:
-    """The first frames of an estimate."""
-    return Estimate(
-        points=estimate.points[:, :num_frames],
-        visibility=estimate.visibility[:, :num_frames],
-        confidence=estimate.confidence[:, :num_frames],
-    )
-
-
-def join_windows(windows: list[tuple[int, list[Estimate]]], num_frames: int) -> Estimate:
-    """The last estimate of each frame: a window overrides what those before it said of its frames."""
-    parts = []
-    for number, (first, estimates) in enumerate(windows):
-        end = windows[number + 1][0] if number + 1 < len(windows) else num_frames
-        parts.append(cut(estimates[-1], end - first))
-    return Estimate(
-        points=torch.cat([x.points for x in parts], 1),
-        visibility=torch.cat([x.visibility for x in parts], 1),
-        confidence=torch.cat([x.confidence for x in parts], 1),
-    )
+    def keep(self, index: torch.Tensor) -> None:
+        """Follow only the points of this index (M,)."""
+        self.queries, self.is_made = self.queries[:, index], self.is_made[:, index]
+        if self.templates is not None and self.estimate is not None:
+            self.templates = [x[:, index] for x in self.templates]
+            self.estimate = keep_points(self.estimate, index)
 
 
 def to_centres(points: torch.Tensor) -> torch.Tensor:
@@ -284,7 +293,7 @@ def to_centres(points: torch.Tensor) -> torch.Tensor:
     return points - 0.5
 
 
-def scale_centres(points: torch.Tensor, source: torch.Size, target: torch.Size) -> torch.Tensor:
+def scale_centres(points: torch.Tensor, source: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:
     """Points (..., 2) (x, y), centres whole, of frames of size `source` (H, W) in frames resized to `target`.
 
     The corners' centres are laid onto each other (align_corners), as CoTracker3 resizes.

@@ -4,7 +4,6 @@ Legend: H W source pixels, N points that are followed, C channels, h w cells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,22 +12,16 @@ from trainer.models.lbm.backbone import sample_features
 from trainer.models.lbm.layer import Pyramid, make_pyramid
 from trainer.models.lbm.memory import Memory
 from trainer.models.lbm.model import Lbm
-
-Array = np.ndarray | torch.Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Positions:
-    """Where the points are in one frame: ids (N,) int64; points (N, 2) float32 as (x, y) in source pixels, raster
-    convention; visible (N,) bool; uncertainty (N,) float32, the probability of an error above 8 input pixels."""
-
-    ids: np.ndarray
-    points: np.ndarray
-    visible: np.ndarray
-    uncertainty: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
+from trainer.positions import (
+    Array,
+    Positions,
+    check_frame,
+    check_ids,
+    check_points,
+    join_positions,
+    keep_positions,
+    no_positions,
+)
 
 
 class LbmTracker:
@@ -73,11 +66,11 @@ class LbmTracker:
         Returns the points in this frame as the model sees them. Raises ValueError for a frame that is no picture, and
         for points that are not finite or outside the frame.
         """
-        image = self._check_frame(frame, None)
+        image = check_frame(frame, 0, None, self.model.mean.device)
         points = check_points(points, tuple(image.shape[-2:]))
         self.frame_size = tuple(image.shape[-2:])
         self._frame_number, self._image, self._seen = 0, image, None
-        self._positions = _no_positions()
+        self._positions = no_positions()
         self._add(points)
         return self._positions
 
@@ -88,7 +81,7 @@ class LbmTracker:
         Raises ValueError before `start`, for a missing frame (None), and for one of another size or type.
         """
         self._check_started()
-        self._image = self._check_frame(frame, self.frame_size)
+        self._image = check_frame(frame, self.num_frames, self.frame_size, self.model.mean.device)
         self._frame_number, self._seen = self._frame_number + 1, None
         if len(self._positions):
             self._positions = self._follow(self._first_query, self._memory, self._positions.ids)
@@ -106,14 +99,9 @@ class LbmTracker:
     def remove(self, ids: Sequence[int] | np.ndarray | int) -> None:
         """Stop following points; their ids are not given again. Raises ValueError for ids that are not followed."""
         self._check_started()
-        ids = np.atleast_1d(np.asarray(ids))
-        if ids.size and ids.dtype.kind not in "iu":
-            raise ValueError(f"ids to remove are {ids.dtype}, expected whole numbers")
-        unknown = np.setdiff1d(ids, self._positions.ids)
-        if len(unknown):
-            raise ValueError(f"no point with id {unknown.tolist()[0]} is followed ({len(unknown)} unknown ids)")
+        ids = check_ids(ids, self._positions.ids)
         kept = np.flatnonzero(~np.isin(self._positions.ids, ids))
-        self._positions = _take(self._positions, kept)
+        self._positions = keep_positions(self._positions, kept)
         if len(self._positions):
             index = torch.from_numpy(kept).to(self._first_query.device)
             self._first_query = self._first_query[:, index]
@@ -134,7 +122,7 @@ class LbmTracker:
             self._memory.join(memory)
         else:
             self._first_query, self._memory = first_query, memory
-        self._positions = _concatenate(self._positions, found)
+        self._positions = join_positions(self._positions, found)
         self._next_id += len(points)
         return ids
 
@@ -163,61 +151,3 @@ class LbmTracker:
     def _check_started(self) -> None:
         if self.frame_size is None:
             raise ValueError("no video has begun; call start(frame, points) first")
-
-    def _check_frame(self, frame: Array, size: tuple[int, int] | None) -> torch.Tensor:
-        """The frame as (1, 3, H, W) uint8 on the model's device; ValueError that names the frame."""
-        name = f"frame {0 if size is None else self.num_frames}"
-        if frame is None:
-            raise ValueError(f"{name} is missing (None); go on with the next frame, or start again")
-        if not isinstance(frame, np.ndarray | torch.Tensor):
-            raise ValueError(f"{name} is a {type(frame).__name__}, expected a NumPy array or a torch tensor")
-        if frame.dtype not in (np.uint8, torch.uint8):
-            raise ValueError(f"{name} has type {frame.dtype}, expected uint8 (0..255)")
-        if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-            raise ValueError(f"{name} has shape {tuple(frame.shape)}, expected (H, W, 3)")
-        if size is not None and tuple(frame.shape[:2]) != size:
-            height, width = frame.shape[:2]
-            raise ValueError(
-                f"{name} is {width}x{height}, the first one was {size[1]}x{size[0]}; resize it, or start again"
-            )
-        if isinstance(frame, np.ndarray):
-            frame = torch.from_numpy(np.array(frame, order="C"))  # a copy: the caller may fill its buffer again
-        return frame.to(self.model.mean.device).permute(2, 0, 1)[None]
-
-
-def check_points(points: Array | Sequence, size: tuple[int, int]) -> np.ndarray:
-    """Points (N, 2) as float32; ValueError for those that are no positions in a frame of this size (height, width)."""
-    points = points.detach().cpu().numpy() if isinstance(points, torch.Tensor) else np.asarray(points)
-    if points.size == 0:
-        return np.zeros((0, 2), np.float32)
-    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iuf":
-        raise ValueError(
-            f"points are {points.dtype} of shape {points.shape}, expected numbers of shape (N, 2) as (x, y)"
-        )
-    if not np.isfinite(points).all():
-        number = int(np.flatnonzero(~np.isfinite(points).all(1))[0])
-        raise ValueError(f"point {number} is ({points[number, 0]}, {points[number, 1]}), not a finite position")
-    height, width = size
-    is_outside = ((points < 0) | (points > (width, height))).any(1)
-    if is_outside.any():
-        number = int(np.flatnonzero(is_outside)[0])
-        raise ValueError(
-            f"point {number} at ({points[number, 0]:g}, {points[number, 1]:g}) is outside the frame of "
-            f"{width}x{height} pixels ({is_outside.sum()} of {len(points)} points)"
-        )
-    return points.astype(np.float32)
-
-
-def _no_positions() -> Positions:
-    nothing = np.zeros(0, np.float32)
-    return Positions(
-        ids=nothing.astype(np.int64), points=nothing.reshape(0, 2), visible=nothing > 0, uncertainty=nothing
-    )
-
-
-def _take(positions: Positions, index: np.ndarray) -> Positions:
-    return Positions(**{name: values[index] for name, values in vars(positions).items()})
-
-
-def _concatenate(first: Positions, second: Positions) -> Positions:
-    return Positions(**{name: np.concatenate([values, vars(second)[name]]) for name, values in vars(first).items()})
