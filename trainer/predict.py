@@ -121,8 +121,9 @@ def predict(options: argparse.Namespace) -> None:
 def predict_video(
     model: nn.Module, truth: Truth, name: str, query_mode: str, memory_size: int | None
 ) -> VideoPrediction:
-    """Track the queries of one video at 256x256; frames before a query are filled backward in mode strided only."""
-    follow = track_both_ways if query_mode == "strided" else track
+    """Track the queries of one video at 256x256; in mode strided a causal model's frames before a query are filled
+    backward."""
+    follow = track_both_ways if query_mode == "strided" and model.is_causal else track
     query_points = truth.video(name, query_mode).query_points
     points, visible = follow(model, truth.frames(name), query_points, memory_size)
     return VideoPrediction(name=name, query_points=query_points, tracks=points.transpose(1, 0, 2), occluded=~visible.T)

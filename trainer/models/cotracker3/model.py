@@ -58,6 +58,11 @@ class Cotracker3(nn.Module):
         if config.freeze_visibility:
             self.updateformer.vis_conf_head.requires_grad_(False)
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether nothing is known of the frames before a query: offline, all frames are tracked at once."""
+        return self.config.online
+
     def encode(self, video: torch.Tensor) -> Levels:
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
         step = video.shape[1] if torch.is_grad_enabled() else FRAMES_AT_ONCE

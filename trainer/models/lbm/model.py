@@ -37,6 +37,9 @@ class Tracks:
 class Lbm(nn.Module):
     """The tracker; its state dict has the keys of the published weights."""
 
+    is_causal = True
+    """Nothing is known of the frames before a query."""
+
     def __init__(self, config: LbmConfig):
         super().__init__()
         self.config = config
