@@ -73,7 +73,7 @@ def test_a_sample_is_a_function_of_its_generator(tmp_path):
     sample = make_video_sample(store, 1, CONFIG, sample_rng(3, 5, store.keys[1]))
     assert sample["video"].shape == (6, 64, 64, 3) and sample["queries"].shape == (16, 3)
     assert sample["has_keypoints"] and sample["clip"] == 1
-    for name, value in batches.sample(5, 1).items():
+    for name, value in batches.sample(5, 1, 6).items():
         np.testing.assert_array_equal(value, sample[name])
     first, stride = sample["frames"]
     np.testing.assert_array_equal(sample["video"], store.read(1).video[first : first + 6 * stride : stride])

@@ -1,6 +1,7 @@
 """Teachers: who they are, what of their words counts, and that a step decides who speaks."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from shards import ClipStore
 from tests.trainer.toy_videos import SMALL, SMALL_LBM, pack_videos, save_model
 from trainer.batch import collate, sample_rng
 from trainer.config import DataConfig, as_dict, compose, from_dict, recipe_digest
-from trainer.models.cotracker3.model import scale_centres, to_centres
 from trainer.pseudo.config import PseudoLabelConfig
+from trainer.pseudo.keypoints import spread_points
 from trainer.pseudo.labels import Labeller, make_labeller
 from trainer.pseudo.samples import make_video_sample
-from trainer.pseudo.teachers import FileTeacher, ModelTeacher, grid_points
+from trainer.pseudo.teachers import FileTeacher, ModelTeacher
 
 CONFIG = DataConfig(dataset="videos", num_frames=6, max_frame_stride=2, num_points=16, augment=False)
 MODELS = {"online": "cotracker3_online_real", "offline": "cotracker3_offline_real", "lbm": "lbm"}
@@ -53,7 +54,7 @@ def test_what_a_model_says_and_what_of_it_counts(tmp_path, kind):
 def test_visible_is_a_probability_above_the_threshold(tmp_path, kind):
     index, teacher = pack_videos(tmp_path), make_teacher(tmp_path, kind)
     batch, rng = make_batch(index), np.random.default_rng
-    extra = torch.from_numpy(teacher.extra_points(6, (64, 64), rng(0))).expand(2, -1, 3)
+    extra = torch.from_numpy(spread_points(teacher.num_spread, 6, (64, 64), rng(0))).expand(2, -1, 3)
     asked = torch.cat([batch["queries"], extra], 1)
     logit = teacher.model.track(batch["video"].permute(0, 1, 4, 2, 3).float(), asked).visibility_logit[:, :, :16]
     middle = float(logit.sigmoid().median())
@@ -65,21 +66,16 @@ def test_visible_is_a_probability_above_the_threshold(tmp_path, kind):
 def test_extra_points_help_and_are_left_out(tmp_path):
     rng = np.random.default_rng
     online, offline, lbm = (make_teacher(tmp_path, kind) for kind in MODELS)
-    assert online.extra_points(6, (64, 64), rng(0)).shape == (25, 3)
-    assert offline.extra_points(6, (64, 64), rng(0)).shape == (100, 3)
-    assert lbm.extra_points(6, (64, 64), rng(0)).shape == (0, 3)
+    assert (online.model.config.evaluation_side, online.num_spread) == (5, 0)
+    assert (offline.model.config.evaluation_side, offline.num_spread) == (0, 100)
+    assert lbm.num_spread == 0
     batch = make_batch(pack_videos(tmp_path))
     one, same, other = (offline.label(batch, rng(seed)).tracks for seed in (0, 0, 1))
     torch.testing.assert_close(one, same, rtol=0, atol=0)
     assert (one - other).abs().max() > 0, "points attend to each other"
-
-
-def test_the_grid_is_the_published_one():
-    golden = np.load("tests/data/cotracker3/golden.npz")["grid/size5_384x512"]  # (25, 2) x, y, centres whole
-    for size in ((384, 512), (96, 128), (50, 33)):  # as the model sees it, whatever the video's size
-        grid = torch.from_numpy(grid_points(5, (384, 512), size))
-        np.testing.assert_allclose(scale_centres(to_centres(grid[:, 1:]), size, (384, 512)), golden, atol=1e-3)
-        assert (grid[:, 0] == 0).all()
+    with_grid = online.label(batch, rng(0)).tracks
+    online.model.config = dataclasses.replace(online.model.config, evaluation_grid=0)
+    assert (online.label(batch, rng(0)).tracks - with_grid).abs().max() > 0
 
 
 def test_a_sample_without_keypoints_and_a_position_that_is_not_finite_count_nowhere(tmp_path):

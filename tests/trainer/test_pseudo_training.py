@@ -22,6 +22,7 @@ FROZEN = "updateformer.vis_conf_head"
 TINY = [
     *SMALL,
     "data.num_frames=8",
+    "data.min_frames=6",
     "data.num_points=16",
     "data.max_frame_stride=1",
     "data.crop_size=null",
@@ -107,10 +108,10 @@ def test_kill_9_then_again_gives_the_same_weights_and_the_head_stays(tmp_path):
 
 @pytest.mark.parametrize("stage", ["cotracker3_online_real", "cotracker3_offline_real"])
 def test_the_student_comes_closer_to_its_teacher(tmp_path, stage):
-    """In one process, with one teacher: the loss that two steps on the same clips leave falls by half."""
+    """In one process, with one teacher, on two videos: the loss falls by half."""
     inputs = make_inputs(tmp_path, stage)
     teacher = f"pseudo_labels.teachers=[{tmp_path / 'offline.safetensors'}]"
-    words = launch_words(tmp_path, "out", f"stage={stage}", "training.num_steps=60", *inputs, teacher)
+    words = launch_words(tmp_path, "out", f"stage={stage}", "training.num_steps=50", *inputs, teacher)
     assert main(words) == 0
     losses = [row["loss"] for row in rows_of(tmp_path / "out" / "metrics.jsonl")]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10]), losses

@@ -153,7 +153,7 @@ def test_a_data_set_that_is_not_there_is_downloaded_and_left_out_of_the_report(c
 def with_videos(config):
     """Videos under datasets:, and a stage that LBM labels them for."""
     videos = {"source": "videos", "path": "my_videos", "height": 64, "clip_length": 24, "codec": "jpeg95"}
-    words = ["init_from=null", "pseudo_labels.teachers=[lbm,mine.npz]", "validation.dataset=null", "data.num_frames=24"]
+    words = ["init_from=null", "pseudo_labels.teachers=[lbm,mine.npz]", "validation.dataset=null"]
     config = put(config, "datasets.videos", videos)
     return put(config, "stages.cotracker3_offline_real", {"processes": 2, "overrides": words})
 

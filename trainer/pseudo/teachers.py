@@ -3,7 +3,7 @@
 Legend: B batch, T frames, N points, E extra points, H W pixels. Points are (x, y) raster pixels of the sample.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from eval.tapvid import RESOLUTION
 from shards import ClipStore
 from trainer.batch import Batch
 from trainer.framing import is_inside
-from trainer.models.cotracker3.model import Cotracker3, scale_centres
+from trainer.models.cotracker3.model import Cotracker3
 from trainer.pseudo.keypoints import spread_points
 
 GRID_SIZE = 5
@@ -52,36 +52,31 @@ class ModelTeacher:
 
     def __init__(self, name: str, model: nn.Module, visible_above: float):
         self.name, self.model, self.visible_above = name, model.eval().requires_grad_(False), visible_above
-        is_cotracker3 = isinstance(model, Cotracker3)
-        self.is_causal = not (is_cotracker3 and not model.config.online)
-        """It says nothing of the frames before a query."""
-        self.knows_hidden = is_cotracker3
+        self.knows_hidden = isinstance(model, Cotracker3)
         """Its training gave it positions of hidden points; LBM's loss is on visible ones alone."""
+        self.num_spread = 0
+        if isinstance(model, Cotracker3):
+            grid = GRID_SIZE if model.config.online else 0
+            model.config = replace(model.config, evaluation_grid=grid, single_point=False)
+            self.num_spread = 0 if model.config.online else NUM_SPREAD
 
     @torch.no_grad()
     def label(self, batch: Batch, rng: np.random.Generator) -> Labels:
-        """Track the queries, with extra points beside them that only help the model, and are left out afterwards."""
+        """Track the queries, and extra points beside them that only help the model: they are left out afterwards."""
         video, queries = batch["video"].permute(0, 1, 4, 2, 3).float(), batch["queries"]
-        extra = torch.from_numpy(self.extra_points(video.shape[1], tuple(video.shape[-2:]), rng)).to(queries)
+        extra = spread_points(self.num_spread, video.shape[1], tuple(video.shape[-2:]), rng)
+        extra = torch.from_numpy(extra).to(queries)
         asked = torch.cat([queries, extra.expand(len(queries), -1, -1)], 1)  # (B, N + E, 3)
         result, num_points = self.model.track(video, asked), queries.shape[1]
         tracks = result.points[:, :, :num_points].float()
         visible = result.visibility_logit[:, :, :num_points].float().sigmoid() > self.visible_above
         valid = tracks.isfinite().all(-1) & batch["has_keypoints"][:, None, None]
-        if self.is_causal:
+        if self.model.is_causal:  # nothing is known of the frames before a query
             frame = torch.arange(video.shape[1], device=video.device)[:, None]  # (T, 1)
             valid = valid & (frame >= queries[:, None, :, 0].round())
         if not self.knows_hidden:
             valid = valid & visible
         return Labels(queries=queries, tracks=tracks.nan_to_num(0.0, 0.0, 0.0), visible=visible, valid=valid)
-
-    def extra_points(self, num_frames: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """Points (E, 3) float32 (t, x, y) that CoTracker3 attends to; none for models whose points are on their own."""
-        if not isinstance(self.model, Cotracker3):
-            return np.zeros((0, 3), np.float32)
-        if not self.model.config.online:
-            return spread_points(NUM_SPREAD, num_frames, size, rng)
-        return grid_points(GRID_SIZE, self.model.config.input_size, size)
 
 
 class FileTeacher:
@@ -141,16 +136,3 @@ class FileTeacher:
                 f"predict the clips of {self.store.path}"
             )
         return video
-
-
-def grid_points(side: int, input_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """A regular grid (side * side, 3) float32 of (t, x, y) in frame 0 of `size` (H, W).
-
-    Seen by a model with `input_size` (H, W), whose pixel centres are whole, it begins a 64th of the width inside.
-    """
-    height, width = input_size
-    margin = width / 64
-    y, x = np.meshgrid(*(np.linspace(margin, length - margin, side) for length in (height, width)), indexing="ij")
-    centres = torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2).astype(np.float32))
-    xy = scale_centres(centres, torch.Size(input_size), torch.Size(size)).numpy() + np.float32(0.5)
-    return np.pad(xy, ((0, 0), (1, 0)))  # t = 0
