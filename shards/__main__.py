@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shards.codecs import CODECS
 from shards.convert import EXAMPLES as CONVERT_EXAMPLES
-from shards.convert import WRITERS, convert_clips
+from shards.convert import WRITERS, convert_clips, read_clips
 from shards.diff import compare_indexes, format_difference
 from shards.index import write_index
 from shards.layouts.choice import Choice
@@ -28,6 +28,7 @@ examples:
   python -m shards view data/shards/movi_f/index.json --out clips.html
 
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
+HEIGHT_HELP = "resize videos to this height (with videos only)"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,6 +76,8 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     pack.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder that the source reads")
     pack.add_argument("--source", choices=sorted(SOURCES), default="clip_folder", help="layout of the inputs")
     pack.add_argument("--codec", choices=CODECS, default="png", help=f"frames: {codecs}; default png")
+    pack.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
+    pack.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
@@ -88,7 +91,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="a data set in one layout -> the same clips in another",
         description="Read data sets in one layout of the field and write them in another. See docs/how-to/convert.md.",
-        epilog=f"layouts (clip_folder is only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
+        epilog=f"layouts (clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     convert.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder in the layout --from")
@@ -97,9 +100,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--out", type=Path, required=True, help="new folder; a file for tapvid and movi_tfrecord")
     convert.add_argument("--frames", metavar="A:B", default=":", help="frames A to B - 1 of every sequence")
     convert.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
+    convert.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
     convert.add_argument("--no-depth", action="store_true", help="leave depth out")
     convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
     convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")
+    convert.add_argument("--codec", choices=CODECS, default="png", help="frames, with --to index; default png")
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -112,6 +117,7 @@ def convert(options: argparse.Namespace) -> int:
         stop=int(stop) if stop else None,
         window=options.window,
         with_depth=not options.no_depth,
+        height=options.height,
     )
     num_clips = convert_clips(
         options.source,
@@ -121,6 +127,7 @@ def convert(options: argparse.Namespace) -> int:
         choice=choice,
         skip_empty=options.skip_empty,
         clips_per_shard=options.clips_per_shard,
+        codec=options.codec,
     )
     print(f"{options.out}: {num_clips} clips")
     return 0
@@ -128,7 +135,8 @@ def convert(options: argparse.Namespace) -> int:
 
 def pack(options: argparse.Namespace) -> int:
     """Pack clips into one shard."""
-    clips = itertools.chain.from_iterable(SOURCES[options.source](path) for path in options.inputs)
+    choice = Choice(window=options.window, height=options.height)
+    clips = itertools.chain.from_iterable(read_clips(options.source, path, choice) for path in options.inputs)
     content = pack_clips(clips, options.out, options.codec)
     print(f"{options.out}.tar: {len(content['clips'])} clips, {content['bytes']} bytes, sha256 {content['sha256']}")
     return 0

@@ -17,7 +17,7 @@ from shards.layouts.point_odyssey import write_point_odyssey
 from shards.layouts.tapvid import write_tapvid
 from shards.sources import SOURCES
 
-STREAMING = {"cotracker3_kubric", "dynamic_replica", "index", "lbm_folder", "point_odyssey"}
+STREAMING = {"cotracker3_kubric", "dynamic_replica", "index", "lbm_folder", "point_odyssey", "videos"}
 """Readers that decode only the frames they are asked for; the clips of others are cut after they are read."""
 WRITERS: dict[str, Callable[[Iterable[Clip], Path], int]] = {
     "cotracker3_kubric": write_cotracker3_kubric,
@@ -38,6 +38,8 @@ examples:
   python -m shards convert --from point_odyssey data/point_odyssey/train --window 24 --no-depth --skip-empty \\
       --to cotracker3_kubric --out data/odyssey_windows
   python -m shards convert --from index data/shards/tapvid_davis/index.json --to tapvid --out davis.pkl
+  python -m shards convert --from videos my_videos --height 384 --window 80 --codec jpeg95 \\
+      --to index --out data/shards/my_videos
 """
 
 
@@ -50,6 +52,7 @@ def convert_clips(
     choice: Choice = WHOLE,
     skip_empty: bool = False,
     clips_per_shard: int = CLIPS_PER_SHARD,
+    codec: str = "png",
 ) -> int:
     """Read `inputs` in the layout `source`, write `out` in the layout `target`; returns the number of clips.
 
@@ -58,7 +61,9 @@ def convert_clips(
     What was whole before a failure stays, and the message says so.
     """
     refuse_occupied(out)
-    write = partial(write_packed, clips_per_shard=clips_per_shard) if target == "index" else WRITERS[target]
+    write = (
+        partial(write_packed, clips_per_shard=clips_per_shard, codec=codec) if target == "index" else WRITERS[target]
+    )
     clips = itertools.chain.from_iterable(read_clips(source, path, choice) for path in inputs)
     checked = _check_clips(clips, target, out, skip_empty)
     try:
@@ -73,6 +78,8 @@ def convert_clips(
 
 def read_clips(source: str, path: Path, choice: Choice = WHOLE) -> Iterator[Clip]:
     """The clips of one input, cut to `choice`; ValueError names what is wrong."""
+    if choice.height is not None and source != "videos":
+        raise ValueError(f"--height {choice.height}: only videos are resized, not clips with tracks ({source})")
     if source in STREAMING:
         return SOURCES[source](path, choice)
     return cut_clips(SOURCES[source](path), choice)

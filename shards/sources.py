@@ -13,6 +13,7 @@ from shards.layouts.npy_folder import read_cotracker3_kubric, read_lbm_folders
 from shards.layouts.packed import read_packed
 from shards.layouts.point_odyssey import read_point_odyssey
 from shards.layouts.tapvid import read_tapvid
+from shards.layouts.videos import read_videos
 
 SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
     "clip_folder": read_clip_folders,
@@ -23,4 +24,5 @@ SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
     "movi_tfrecord": read_movi,
     "point_odyssey": read_point_odyssey,
     "tapvid": read_tapvid,
+    "videos": read_videos,
 }

@@ -66,9 +66,11 @@ def draw_plan(
 ) -> Plan:
     """Plan one window: tracks (T, N, 2), visible (T, N) bool, frames of `size` (H, W).
 
-    Raises ValueError when the crop shows no point in frame 0: the centre crop, or FRAMING_DRAWS drawn ones in a row.
+    Raises ValueError when the crop shows no point in a frame that points are drawn from (as a rule the first): the
+    centre crop, or FRAMING_DRAWS drawn ones in a row.
     """
     num_frames = len(tracks)
+    candidates = candidate_frames(num_frames, config)
     changes = draw_changes(num_frames, size, config, rng) if config.augment else Changes()
     visible = cover_points(tracks, visible, (*changes.erased, *changes.replaced))
     for _ in range(FRAMING_DRAWS if config.augment else 1):
@@ -78,12 +80,26 @@ def draw_plan(
             framing = centre_framing(num_frames, size, config)
         moved = move_points(tracks, framing)
         seen = visible & is_inside(moved, *framing.crop)
-        if seen[0].any():
+        if seen[candidates].any():
             return Plan(changes=changes, framing=framing, tracks=moved, visible=seen)
+    where = "the first frame" if len(candidates) == 1 else f"{name_frames(candidates)} of the window"
     raise ValueError(
-        f"no point that is visible in the first frame lies in the crop of {framing.crop[1]}x{framing.crop[0]}; "
+        f"no point that is visible in {where} lies in the crop of "
+        f"{framing.crop[1]}x{framing.crop[0]}; "
         "use a larger data.crop_size, or leave this clip out of the data set"
     )
+
+
+def candidate_frames(num_frames: int, config: DataConfig) -> list[int]:
+    """The frames of a window in one of which a point must be visible to be drawn: the first, the middle, the last."""
+    middle = [num_frames // 2] if config.sample_vis_middle_frame else []
+    last = [num_frames - 1] if config.sample_vis_last_frame else []
+    return [0, *middle, *last]
+
+
+def name_frames(frames: list[int]) -> str:
+    """'frame 0' or 'frames 0, 12'."""
+    return f"frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames))}"
 
 
 def draw_changes(num_frames: int, size: Size, config: DataConfig, rng: np.random.Generator) -> Changes:

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -18,13 +19,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shards import ClipStore, sample_ids
-from trainer.augment import apply_plan, draw_plan
+from trainer.augment import Plan, apply_plan, candidate_frames, draw_plan, name_frames
 from trainer.config import DataConfig, Recipe
 
 Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
-Position = tuple[int, int]
-"""epoch, clip number"""
+Position = tuple[int, int, int]
+"""epoch, clip number, frames of the window"""
+MakeSample = Callable[[ClipStore, int, DataConfig, np.random.Generator], Sample]
 
 SKIPS_IN_A_ROW = 8
 """So many clips that cannot be used one after the other are no accident: the error is raised."""
@@ -38,8 +40,9 @@ def sample_rng(seed: int, epoch: int, key: str) -> np.random.Generator:
 def make_sample(store: ClipStore, number: int, config: DataConfig, rng: np.random.Generator) -> Sample:
     """One training sample: video (T, H, W, 3) uint8, queries (N, 3) (t, x, y), tracks (T, N, 2), visible (T, N).
 
-    Everything is drawn from the annotations; then only the frames of the window are decoded. Raises ValueError when the
-    clip is damaged, shorter than data.num_frames, or shows no point in the first frame of the window.
+    With data.max_distance also valid (T, N) bool, false everywhere if no point stays within it. Everything is drawn
+    from the annotations; then only the frames of the window are decoded. Raises ValueError when the clip is damaged,
+    shorter than data.num_frames, or shows no point in the frames that points are drawn from.
     """
     key = store.keys[number]
     tracks, visible, size = store.read_annotations(number)
@@ -49,19 +52,22 @@ def make_sample(store: ClipStore, number: int, config: DataConfig, rng: np.rando
             f"train with data.num_frames={len(tracks)} or make longer clips"
         )
     frames = choose_frames(len(tracks), config, rng)
-    if not visible[frames.start].any():
+    candidates = [frames.start + frames.step * frame for frame in candidate_frames(config.num_frames, config)]
+    if not visible[candidates].any():
         raise ValueError(
-            f"clip {key}: no point is visible in frame {frames.start}; leave this clip out of the data set"
+            f"clip {key}: no point is visible in {name_frames(candidates)}; leave this clip out of the data set"
         )
     try:
         plan = draw_plan(tracks[frames], visible[frames], size, config, rng)
     except ValueError as error:
         raise ValueError(f"clip {key}, frames from {frames.start}: {error}") from None
-    chosen = choose_points(plan.visible, config.num_points, rng)
+    usable, is_valid = leave_far_points(plan, config)
+    chosen = choose_points(usable, config.num_points, rng, candidate_frames(config.num_frames, config))
     tracks, visible = plan.tracks[:, chosen], plan.visible[:, chosen]
     queries = choose_queries(tracks, visible, config.random_query_share, rng)
     video = apply_plan(store.read(number, frames=frames).video, plan)
-    return {"video": video, "queries": queries, "tracks": tracks, "visible": visible}
+    valid = {} if config.max_distance is None else {"valid": np.full(visible.shape, is_valid)}
+    return {"video": video, "queries": queries, "tracks": tracks, "visible": visible} | valid
 
 
 def choose_frames(num_frames: int, config: DataConfig, rng: np.random.Generator) -> slice:
@@ -73,18 +79,39 @@ def choose_frames(num_frames: int, config: DataConfig, rng: np.random.Generator)
     return slice(start, start + span, stride)
 
 
-def choose_points(visible: np.ndarray, num_points: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices (num_points,) of tracks that are visible in frame 0; repeated only when there are too few of them."""
-    candidates = np.flatnonzero(visible[0])
+def leave_far_points(plan: Plan, config: DataConfig) -> tuple[np.ndarray, bool]:
+    """The plan's visible (T, N) without tracks that ever are config.max_distance from the crop's centre, and True.
+
+    Where no point to draw is left (a scene seen from inside an object, say) all stay, and False: the sample holds its
+    place in the batch, so that no rank reads another number of clips, and counts in no position loss.
+    """
+    if config.max_distance is None:
+        return plan.visible, True
+    from_centre = plan.tracks - np.array(plan.framing.crop, np.float32) / 2
+    is_near = (np.linalg.norm(from_centre, axis=-1) < config.max_distance).all(0)  # (N,); false for NaN
+    usable = plan.visible & is_near
+    if usable[candidate_frames(len(usable), config)].any():
+        return usable, True
+    return plan.visible, False
+
+
+def choose_points(
+    visible: np.ndarray, num_points: int, rng: np.random.Generator, frames: Sequence[int] = (0,)
+) -> np.ndarray:
+    """Indices (num_points,) of tracks that are visible in `frames`, as often among the candidates as in these frames.
+
+    Repeated beyond that only when there are too few of them.
+    """
+    candidates = np.concatenate([np.flatnonzero(visible[frame]) for frame in frames])
     return rng.choice(candidates, num_points, replace=len(candidates) < num_points)
 
 
 def choose_queries(
     tracks: np.ndarray, visible: np.ndarray, random_share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Queries (N, 3) float32 as (t, x, y): a random visible frame for the first share of the points, else frame 0."""
+    """Queries (N, 3) float32 as (t, x, y) in visible frames: any for the first share of the points, else the first."""
     num_points = tracks.shape[1]
-    query_frame = np.zeros(num_points, int)
+    query_frame = visible.argmax(0)
     num_random = int(random_share * num_points)
     so_far = visible[:, :num_random].cumsum(0)  # (T, N'): visible frames up to each one
     which = (rng.random(num_random) * so_far[-1]).astype(int)  # uniform from 0 to below their number
@@ -94,16 +121,16 @@ def choose_queries(
 
 
 class ClipBatches(Dataset):
-    """One rank's batches by their (epoch, clip) positions.
+    """One rank's batches by their positions.
 
     With on_error `skip`, a position whose clip cannot be used gets the next clip that its own generator draws, so no
     rank falls behind and a resumed run does the same; batches then hold num_skipped (B,) too. It may be handed to
     spawned processes: they share which clips were named on stderr already.
     """
 
-    def __init__(self, index: Path, config: DataConfig, seed: int):
+    def __init__(self, index: Path, config: DataConfig, seed: int, make: MakeSample = make_sample):
         self.store = ClipStore(index)
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.make = config, seed, make
         self.is_named = torch.zeros(len(self.store), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, positions: list[Position]) -> Batch | ValueError:
@@ -113,14 +140,15 @@ class ClipBatches(Dataset):
         except ValueError as error:
             return error
 
-    def sample(self, epoch: int, number: int) -> Sample:
+    def sample(self, epoch: int, number: int, num_frames: int) -> Sample:
         """One sample. Raises ValueError for a clip that cannot be used, with `skip` after SKIPS_IN_A_ROW others."""
         rng = sample_rng(self.seed, epoch, self.store.keys[number])
-        if self.config.on_error == "stop":
-            return make_sample(self.store, number, self.config, rng)
+        config = replace(self.config, num_frames=num_frames, min_frames=None)
+        if config.on_error == "stop":
+            return self.make(self.store, number, config, rng)
         for num_skipped in range(SKIPS_IN_A_ROW):
             try:
-                sample = make_sample(self.store, number, self.config, rng)
+                sample = self.make(self.store, number, config, rng)
                 return sample | {"num_skipped": np.array(num_skipped)}
             except ValueError as error:
                 self._name(number, error)
@@ -134,18 +162,27 @@ class ClipBatches(Dataset):
             print(f"skipping clip {self.store.keys[number]}: {error}", file=sys.stderr, flush=True)
 
 
+def window_length(config: DataConfig, seed: int, step: int) -> int:
+    """Frames of all windows of a step, the same on all ranks: uniform from min_frames to num_frames."""
+    if config.min_frames is None:
+        return config.num_frames
+    rng = np.random.default_rng([seed, step, zlib.crc32(b"window_length")])
+    return int(rng.integers(config.min_frames, config.num_frames + 1))
+
+
 class StepSampler(Sampler):
-    """For each step from `start` the (epoch, clip) positions of this rank: resuming needs the step and nothing else."""
+    """For each step from `start` the positions that this rank reads: resuming needs the step and nothing else."""
 
     def __init__(self, num_clips: int, recipe: Recipe, *, start: int, num_steps: int, rank: int, world_size: int):
         super().__init__()
         self.num_clips, self.start, self.num_steps = num_clips, start, num_steps
         self.rank, self.world_size, self.seed = rank, world_size, recipe.training.seed
+        self.config = recipe.data
         self.batch_size = recipe.training.batch_size * recipe.training.accumulation_steps
 
     def __iter__(self) -> Iterator[list[Position]]:
         for step in range(self.start, self.num_steps):
-            yield sample_ids(
+            clips = sample_ids(
                 self.num_clips,
                 seed=self.seed,
                 step=step,
@@ -153,6 +190,8 @@ class StepSampler(Sampler):
                 rank=self.rank,
                 world_size=self.world_size,
             )
+            num_frames = window_length(self.config, self.seed, step)
+            yield [(epoch, number, num_frames) for epoch, number in clips]
 
     def __len__(self) -> int:
         return self.num_steps - self.start
@@ -231,9 +270,19 @@ def _die_with_training() -> None:
     os._exit(1)
 
 
-def make_loader(recipe: Recipe, index: Path, *, start: int, num_steps: int, rank: int, world_size: int) -> Loader:
-    """Batches of steps start..num_steps-1 for one rank: video (B, T, H, W, 3) uint8, queries, tracks, visible."""
-    batches = ClipBatches(index, recipe.data, recipe.training.seed)
+def make_loader(
+    recipe: Recipe,
+    index: Path,
+    *,
+    start: int,
+    num_steps: int,
+    rank: int,
+    world_size: int,
+    make: MakeSample = make_sample,
+) -> Loader:
+    """Batches of steps start..num_steps-1 for one rank, of samples that `make` makes; by default video (B, T, H, W, 3)
+    uint8, queries, tracks, visible."""
+    batches = ClipBatches(index, recipe.data, recipe.training.seed, make)
     sampler = StepSampler(
         len(batches.store), recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
     )

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.pseudo.config import PseudoLabelConfig
+
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
+LATER_KEYS = {"data": ("min_frames", "sample_vis_middle_frame", "sample_vis_last_frame", "max_distance")}
+"""Keys of a section that came after weights were trained. One with its default, which is what was done before, is not
+written down: recipes, weights and identities from before stay what they are."""
 NO_WEIGHTS = ("logging", "validation")
 """Sections of a recipe that cannot change the weights at the end of a training."""
 SCORES = {
@@ -36,12 +41,21 @@ class DataConfig:
     """Name of a packed data set: its index is data/shards/<dataset>/index.json."""
     num_frames: int = 24
     """Length of the window that is cut from a clip."""
+    min_frames: int | None = None
+    """Every step draws its own length, uniform from this to num_frames, for all ranks; null: num_frames always."""
     max_frame_stride: int = 1
     """A window takes every k-th frame, k uniform from 1 to this (and to what the clip's length allows)."""
     num_points: int = 256
-    """Tracks per sample, drawn among those visible in the window's first frame."""
+    """Tracks per sample, drawn among those visible in the window's first frame (and in those that follow here)."""
+    sample_vis_middle_frame: bool = False
+    """Tracks visible in frame num_frames // 2 may be drawn too; one visible in both has two chances."""
+    sample_vis_last_frame: bool = False
+    """The same for the last frame."""
+    max_distance: float | None = None
+    """Tracks that are ever this many pixels of the sample from its centre are not drawn; where no other is left, the
+    sample is `valid` nowhere. null: no limit."""
     random_query_share: float = 0.25
-    """Share of the points whose query is a random visible frame instead of the first one."""
+    """Share of the points whose query is a random visible frame instead of the first visible one; 1.0: all of them."""
     num_workers: int = 0
     """Loader processes per rank; 0 decodes in the training process. Never changes what is read."""
     prefetch_factor: int = 2
@@ -101,6 +115,10 @@ class DataConfig:
                      "blur_probability"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name}={getattr(self, name)} must lie in 0..1")
+        if self.min_frames is not None and not 1 <= self.min_frames <= self.num_frames:
+            raise ValueError(f"data.min_frames={self.min_frames} must lie in 1..{self.num_frames} (data.num_frames)")
+        if self.max_distance is not None and self.max_distance <= 0:
+            raise ValueError(f"data.max_distance={self.max_distance} must be positive, or null")
         if self.hue > 0.5:
             raise ValueError(f"data.hue={self.hue} must be at most 0.5, half of the circle")
         if self.crop_size is not None and min(self.crop_size) < 1:
@@ -202,6 +220,8 @@ class Recipe:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     init_from: str | None = None
     """Name of the stage whose weights this one starts from (an edge of the graph)."""
+    pseudo_labels: PseudoLabelConfig | None = None
+    """Train on videos without tracks, which teachers label; null: clips bring their own tracks."""
 
     def __post_init__(self) -> None:
         if (self.training.num_steps is None) == (self.training.num_epochs is None):
@@ -328,7 +348,7 @@ def _explain(stage: str, message: str) -> str:
     if "Could not override '" in message:
         key = message.split("Could not override '")[1].split("'")[0]
         recipe, _ = compose_launch(stage)
-        return f"unknown key '{key}', {suggestion(key, flat_keys(as_dict(recipe)))}"
+        return f"unknown key '{key}', {suggestion(key, flat_keys(dataclasses.asdict(recipe)))}"
     return message
 
 
@@ -346,8 +366,18 @@ def compose(stage: str, overrides: typing.Sequence[str] = ()) -> Recipe:
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON-able mappings and lists."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+    """The recipe as plain JSON-able mappings and lists, without pseudo-labels where there are none, and without
+    LATER_KEYS that have their defaults."""
+    values = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    if recipe.pseudo_labels is None:
+        del values["pseudo_labels"]
+    for section, names in LATER_KEYS.items():
+        settings = getattr(recipe, section)
+        defaults = {f.name: f.default for f in dataclasses.fields(settings)}
+        for name in names:
+            if getattr(settings, name) == defaults[name]:
+                del values[section][name]
+    return values
 
 
 def from_dict(values: dict[str, Any]) -> Recipe:

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shards import ClipStore
 from shards.files import write_bytes
-from trainer.batch import make_loader
+from trainer.batch import make_loader, make_sample
 from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import Recipe, compose_launch, stages
@@ -19,6 +19,8 @@ from trainer.distributed import Process, barrier, process_group
 from trainer.loop import State, restore, train, validate_last
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
+from trainer.pseudo.labels import make_labeller
+from trainer.pseudo.samples import make_video_sample
 from trainer.run import Run, describe_run, open_run, recipe_text
 from trainer.validation import Validator
 
@@ -99,6 +101,7 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
             num_steps=state.num_steps,
             rank=process.rank,
             world_size=process.world_size,
+            make=make_video_sample if state.labeller else make_sample,
         )
         train(recipe, run, process, state, loader, validator)
     if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
@@ -135,6 +138,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         step=0,
         num_steps=count_steps(recipe, run, num_clips, process),
         num_clips=num_clips,
+        labeller=make_labeller(recipe, run.teachers, run.index, process.device),
     )
 
 

@@ -18,6 +18,7 @@ from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
 from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
+from trainer.pseudo.labels import Labeller
 from trainer.run import Run
 from trainer.validation import Best, Validator, forget_other_best
 
@@ -40,6 +41,8 @@ class State:
     """Clips of the data set: with the step they say what is read next."""
     best: Best | None = None
     """The best validation so far."""
+    labeller: Labeller | None = None
+    """Who labels the batches where clips have no tracks."""
 
 
 def train(
@@ -71,7 +74,7 @@ def train(
         losses: dict[str, torch.Tensor] = {}
         for last, micro_batch in micro_batches(batch, recipe.training.accumulation_steps, process.device):
             with no_sync_unless(last, objective), autocast(recipe, process.device):
-                parts = objective(micro_batch)
+                parts = objective(state.labeller.label(micro_batch, step) if state.labeller else micro_batch)
                 loss = torch.stack(list(parts.values())).sum() / recipe.training.accumulation_steps
             with no_sync_unless(last, objective):
                 scaler.scale(loss).backward()

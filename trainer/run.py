@@ -26,6 +26,8 @@ class Run:
     output: Path
     init_weights: Path | None
     validation_index: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    """The files behind pseudo_labels.teachers, in their order."""
 
     @property
     def checkpoint(self) -> Path:
@@ -62,13 +64,17 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         init_weights = Path(paths.init_weights or f"results/{recipe.init_from}/weights.safetensors")
         if not init_weights.is_file():
             raise ValueError(f"{init_weights}: the weights to start from are missing; train '{recipe.init_from}' first")
+    teachers = tuple(recipe.pseudo_labels.files) if recipe.pseudo_labels else ()
+    for path in teachers:
+        if not path.is_file():
+            raise ValueError(f"{path}: this teacher's file is missing; train its stage first, or name another file")
     parts: dict[str, Any] = {
         "recipe": recipe_digest(recipe),
         "index": sha256_of(index),
         "init_weights": sha256_of(init_weights) if init_weights else None,
         "source": paths.source_digest,
         "world_size": world_size,
-    }
+    } | ({"teachers": [sha256_of(path) for path in teachers]} if teachers else {})
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Run(
         identity=identity,
@@ -77,6 +83,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         output=Path(paths.output_dir or f"results/{recipe.exp_name}"),
         init_weights=init_weights,
         validation_index=validation_index,
+        teachers=teachers,
     )
 
 

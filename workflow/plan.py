@@ -39,7 +39,9 @@ class Plan:
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
         self.kubric_assets = settings.kubric_assets
-        self.recipes = {name: as_dict(compose(name, stage.overrides)) for name, stage in self.stages.items()}
+        recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
+        self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
+        self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         for name, recipe in self.recipes.items():
             self._check_edges(name, recipe)
         for name in self.datasets_of("render"):
@@ -91,6 +93,11 @@ class Plan:
             raise ValueError(
                 f"stages.{stage}: init_from={source} is not under stages:, {suggestion(source, self.stages)}"
             )
+
+        for teacher in self.labels[stage].stages if stage in self.labels else ():
+            if teacher == stage or teacher not in self.stages:
+                known = suggestion(teacher, self.stages.keys() - {stage})
+                raise ValueError(f"stages.{stage}: teacher {teacher} is no other stage under stages:, {known}")
 
     # Data
 
@@ -148,6 +155,12 @@ class Plan:
         known = self.datasets[dataset]
         return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
+    def pack_words(self, dataset: str) -> str:
+        """Options of `python -m shards pack` that only videos have."""
+        known = self.datasets[dataset]
+        options = {"--height": known.height, "--window": known.clip_length}
+        return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
         known = self.datasets[dataset]
@@ -163,6 +176,10 @@ class Plan:
         """The index that a stage is validated on during its training, if it is."""
         dataset = self.recipes[stage]["validation"]["dataset"]
         return [index_path(dataset)] if dataset else []
+
+    def teacher_files(self, stage: str) -> list[str]:
+        """The files of the teachers that label a stage's videos, if there are some."""
+        return [str(path) for path in self.labels[stage].files] if stage in self.labels else []
 
     def trackers(self) -> list[str]:
         """Names of the rows of every table."""
@@ -206,7 +223,8 @@ class Plan:
         """What decides which rules the graph has."""
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
-            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()},
+            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
+            | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
         }
 
@@ -231,7 +249,10 @@ class Plan:
             dataset = self.downloads()[wildcards["file"]]
             return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
         if rule == "pack":
-            return {"layout": self.layout(wildcards["dataset"]), "codec": self.datasets[wildcards["dataset"]].codec}
+            dataset = wildcards["dataset"]
+            facts = {"layout": self.layout(dataset), "codec": self.datasets[dataset].codec}
+            words = self.pack_words(dataset)
+            return facts | ({"options": words} if words else {})
         if rule == "index":
             return {"shards": str(len(self.datasets[wildcards["dataset"]].shards))}
         if rule == "train_stage":

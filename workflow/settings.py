@@ -36,6 +36,8 @@ class Dataset:
     url: str | None = None
     sha256: str | None = None
     member: str | None = None
+    height: int | None = None
+    clip_length: int | None = None
 
     @property
     def is_rendered(self) -> bool:

@@ -14,19 +14,23 @@ INSTANCE_LISTS = ("positions", "quaternions_wxyz", "velocities", "angular_veloci
 class Choice:
     """Frames start..stop of every sequence, cut into clips of at most `window` frames, with or without depth.
 
-    Raises ValueError for a negative start, an empty range and a window of less than one frame.
+    `height` is that to which videos without tracks are resized. Raises ValueError for a negative start, an empty range,
+    and a window or height of less than one.
     """
 
     start: int = 0
     stop: int | None = None
     window: int | None = None
     with_depth: bool = True
+    height: int | None = None
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise ValueError(f"frames {self.start}:{self.stop}: give A:B with 0 <= A < B, such as --frames 0:24")
         if self.window is not None and self.window < 1:
             raise ValueError(f"a window of {self.window} frames: give at least 1, such as --window 24")
+        if self.height is not None and self.height < 1:
+            raise ValueError(f"a height of {self.height} pixels: give at least 1, such as --height 384")
 
     def ranges(self, num_frames: int) -> list[range]:
         """Frames of each clip of a sequence; the last may be shorter. ValueError when the sequence is too short."""

@@ -29,7 +29,7 @@ def read_packed(path: Path, choice: Choice = WHOLE) -> Iterator[Clip]:
             yield replace(clip, key=choice.name(clip.key, frames), metadata=metadata)
 
 
-def write_packed(clips: Iterable[Clip], out: Path, clips_per_shard: int = CLIPS_PER_SHARD) -> int:
+def write_packed(clips: Iterable[Clip], out: Path, clips_per_shard: int = CLIPS_PER_SHARD, codec: str = "png") -> int:
     """Pack clips into out/shard-000000.tar, ... and out/index.json; returns the number of clips.
 
     Raises ValueError for less than one clip a shard and for what `pack_clips` refuses.
@@ -40,6 +40,6 @@ def write_packed(clips: Iterable[Clip], out: Path, clips_per_shard: int = CLIPS_
     shards: list[Path] = []
     for first in remaining:
         prefix = out / f"shard-{len(shards):06d}"
-        pack_clips(itertools.chain([first], itertools.islice(remaining, clips_per_shard - 1)), prefix)
+        pack_clips(itertools.chain([first], itertools.islice(remaining, clips_per_shard - 1)), prefix, codec)
         shards.append(prefix.with_name(f"{prefix.name}.json"))
     return write_index(shards, out.name, out / "index.json")["num_clips"]

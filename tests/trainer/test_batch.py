@@ -126,7 +126,7 @@ def test_the_order_is_one_for_any_ranks_and_start(num_clips, share, world_sizes,
     positions = list(itertools.chain(*whole))
     epochs = len(positions) // num_clips
     for epoch in range(epochs):
-        assert sorted(number for e, number in positions if e == epoch) == list(range(num_clips))
+        assert sorted(number for e, number, _ in positions if e == epoch) == list(range(num_clips))
 
 
 def test_a_sample_has_the_stated_shapes_and_queries_on_its_tracks(dataset):

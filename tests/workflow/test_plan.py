@@ -147,3 +147,56 @@ def test_a_data_set_that_is_not_there_is_downloaded_and_left_out_of_the_report(c
     assert not plan.notes()
     assert plan.is_available("tapvid_davis")
     assert index_path("tapvid_davis") == "data/shards/tapvid_davis/index.json"
+
+
+@pytest.fixture
+def with_videos(config):
+    """Videos under datasets:, and a stage that LBM labels them for."""
+    videos = {"source": "videos", "path": "my_videos", "height": 64, "clip_length": 24, "codec": "jpeg95"}
+    words = ["init_from=null", "pseudo_labels.teachers=[lbm,mine.npz]", "validation.dataset=null"]
+    config = put(config, "datasets.videos", videos)
+    return put(config, "stages.cotracker3_offline_real", {"processes": 2, "overrides": words})
+
+
+def test_videos_are_packed_as_their_data_set_says(with_videos):
+    plan, names = Plan(with_videos), {"dataset": "videos", "shard": "000000"}
+    assert plan.pack_source(**names) == plan.pack_input(**names) == "my_videos"
+    assert plan.pack_words("videos") == "--height 64 --window 24"
+    assert plan.facts("pack", names).items() >= {"layout": "videos", "options": "--height 64 --window 24"}.items()
+    other = Plan(put(with_videos, "datasets.videos.height", None))
+    assert other.pack_words("videos") == "--window 24"
+    assert other.facts("pack", names) != plan.facts("pack", names)
+    assert "options" not in plan.facts("pack", {"dataset": "tiny", "shard": "000000"})
+
+
+def test_teachers_are_edges_of_the_graph(with_videos, config):
+    plan, stage = Plan(with_videos), "cotracker3_offline_real"
+    assert plan.teacher_files(stage) == ["results/lbm/weights.safetensors", "mine.npz"]
+    assert plan.teacher_files("lbm") == []
+    assert "pseudo_labels.teachers" in plan.recipe_words(stage)
+    for words, message in (
+        ("[lbn]", f"stages.{stage}: teacher lbn is no other stage under stages:, did you mean 'lbm'?"),
+        (f"[lbm,{stage}]", f"stages.{stage}: teacher {stage} is no other stage under stages:"),
+    ):
+        changed = put(with_videos, f"stages.{stage}.overrides", [f"pseudo_labels.teachers={words}", "init_from=null"])
+        with pytest.raises(ValueError) as error:
+            Plan(put(changed, "datasets.tapvid_davis", config["datasets"]["tapvid_davis"]))
+        assert message in str(error.value)
+    assert Plan(with_videos).facts("train_stage", {"stage": "lbm"}) == Plan(config).facts(
+        "train_stage", {"stage": "lbm"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("heigth", 64, "unknown key 'datasets.videos.heigth', did you mean 'height'?"),
+        ("clip_length", 1, "datasets.videos.clip_length"),
+        ("url", "x", "unknown key 'datasets.videos.url'"),
+        ("path", None, "missing key 'datasets.videos.path'"),
+    ],
+)
+def test_mistakes_in_a_data_set_of_videos(with_videos, key, value, message):
+    with pytest.raises(ValueError) as error:
+        Plan(put(with_videos, f"datasets.videos.{key}", value))
+    assert message in str(error.value)

@@ -75,6 +75,10 @@ def first_weights(wildcards):
     return [f"results/{source}/weights.safetensors"] if source else []
 
 
+def teachers_of(wildcards):
+    return plan.teacher_files(wildcards.stage)
+
+
 def launch_words(wildcards, input):
     """Arguments of the launch. A function of `input` is not compared between runs, so `logging` re-trains nothing;
     what counts is compared as the composed recipe."""

@@ -15,9 +15,10 @@ rule pack:
         source=lambda wildcards: plan.pack_source(wildcards.dataset, wildcards.shard),
         layout=lambda wildcards: plan.layout(wildcards.dataset),
         codec=lambda wildcards: plan.datasets[wildcards.dataset].codec,
+        options=lambda wildcards: plan.pack_words(wildcards.dataset),
     shell:
         recorded(
-            "python -m shards pack --source {params.layout} --codec {params.codec} {params.source:q}"
+            "python -m shards pack --source {params.layout} --codec {params.codec} {params.options} {params.source:q}"
             " --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} > {log} 2>&1"
         )
 

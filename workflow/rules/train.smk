@@ -6,6 +6,7 @@ rule train_stage:
     input:
         clips=clips_of,
         init=first_weights,
+        teachers=teachers_of,
         validation=ancient(validation_of),
     output:
         weights="results/{stage}/weights.safetensors",

@@ -1,0 +1,1 @@
+"""Fine-tuning on videos that nobody annotated: what teachers say of them is the truth (as in CoTracker3)."""
