@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
-from workflow.digest import source_digest
+from workflow.digest import ROOT, source_digest
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Source:
     packages: tuple[str, ...] = ()
     apart_from: tuple[str, ...] = ()
     """Modules of ours that the entry points reach and that decide none of the outputs."""
+    has_model: bool = False
+    """Whether one model of trainer/models decides the outputs too: its code, and not the table of all of them."""
 
 
 RENDERER = "workflow/envs/render.txt"
@@ -42,11 +44,19 @@ SOURCES = {
     "index": Source(("shards.__main__:index",)),
     # Validation cannot change weights.safetensors: an edited metric must not train again.
     "train_stage": Source(
-        ("trainer.launch:run_stage",), packages=("torch", "numpy", "pillow"), apart_from=("trainer.validation",)
+        ("trainer.launch:run_stage",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.validation", "trainer.models"),
+        has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
     "baseline": Source(("eval.__main__:_baseline",), packages=("numpy",)),
-    "predict": Source(("trainer.predict:predict",), packages=("torch", "numpy", "pillow")),
+    "predict": Source(
+        ("trainer.predict:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models",),
+        has_model=True,
+    ),
     "score": Source(("eval.__main__:_score",), packages=("numpy",)),
     "table": Source(("eval.__main__:_table",)),
     "rulegraph": Source(),
@@ -63,19 +73,29 @@ SOURCES = {
 }
 
 
+def models() -> list[str]:
+    """The names of all models: the folders of trainer/models that hold a task."""
+    return sorted(path.parent.name for path in (ROOT / "trainer" / "models").glob("*/task.py"))
+
+
 @cache
-def digest_of(rule: str) -> str:
-    """Digest of the code and data files behind a rule; empty for a rule that has none of ours."""
+def digest_of(rule: str, model: str = "") -> str:
+    """Digest of the code and data files behind a rule; empty for a rule that has none of ours.
+
+    A rule that has a model is given its name.
+    """
     source = SOURCES[rule]
-    if not source.entries and not source.files:
+    assert source.has_model == bool(model), rule
+    entries = (*source.entries, f"trainer.models.{model}.task") if model else source.entries
+    if not entries and not source.files:
         return ""
-    return source_digest(*source.entries, files=source.files, apart_from=source.apart_from)
+    return source_digest(*entries, files=source.files, apart_from=source.apart_from)
 
 
 @cache
-def making_of(rule: str) -> dict[str, str]:
+def making_of(rule: str, model: str = "") -> dict[str, str]:
     """The code digest and package versions of a rule, as facts for its outputs' provenance."""
-    code = digest_of(rule)
+    code = digest_of(rule, model)
     # The local label tells builds of one version apart (2.13.0+cpu): results may travel between machines.
     versions = {package: version(package).split("+")[0] for package in SOURCES[rule].packages}
     return ({"source": code} if code else {}) | versions

@@ -118,7 +118,9 @@ def test_an_entry_or_file_that_does_not_exist_is_named(repository):
 
 
 def test_every_rule_s_sources_exist_and_differ():
-    digests = {rule: sources.digest_of(rule) for rule in sources.SOURCES}
+    digests = {
+        rule: sources.digest_of(rule, "lbm" if source.has_model else "") for rule, source in sources.SOURCES.items()
+    }
     own = [value for value in digests.values() if value]
     assert len(own) == len(set(own))
 
@@ -128,11 +130,14 @@ def test_training_does_not_depend_on_metrics_and_scoring_not_on_torch():
 
     parse_module.cache_clear()
     train = sources.SOURCES["train_stage"]
-    trained, all_of_it = set(reach(train.entries, ROOT, train.apart_from)), set(reach(train.entries, ROOT))
+    entries = (*train.entries, "trainer.models.lbm.task")
+    trained = set(reach(entries, ROOT, train.apart_from))
     training = {name.split(":")[0].split("#")[0] for name in trained}
-    validating = {name.split(":")[0].split("#")[0] for name in all_of_it - trained}
+    validating = {name.split(":")[0].split("#")[0] for name in reach(entries, ROOT, ["trainer.models"])} - training
     scoring = {name.split(":")[0].split("#")[0] for name in reach(sources.SOURCES["score"].entries, ROOT)}
     assert "trainer.models.lbm.losses" in training
+    models = {".".join(name.split(".")[:3]) for name in training if name.startswith("trainer.models")}
+    assert models == {"trainer.models.lbm"}, "no other model, nor the table of all of them"
     # A teacher may be a file of predictions; what reads one is all that a training takes from eval.
     assert {name for name in training if name.startswith("eval.")} == {"eval.predictions", "eval.tapvid"}
     of_metrics = {name.rsplit(".", 1)[0] for name in trained if name.startswith("eval.tapvid")}

@@ -101,14 +101,37 @@ def test_an_edited_threshold_scores_again_and_nothing_else(graph):
     graph.edit("eval/tapvid.py", "THRESHOLDS = (1, 2, 4, 8, 16)", "THRESHOLDS = (1, 2, 4, 8, 17)")
     plan = graph.plan()
     assert set(plan) == AFTER_SCORE
-    assert plan["score"] == 9  # (static, untrained, trained) x (two modes here, one on DAVIS)
+    assert plan["score"] == 21  # (static; of three stages untrained and trained) x (two modes here, one on DAVIS)
 
 
 def test_a_changed_learning_rate_trains_that_stage_and_what_follows(graph):
+    graph.edit("config/tiny.yaml", "- model=lbm_small", "- model=lbm_small\n      - optimizer.learning_rate=4.0e-4")
+    plan = graph.plan()
+    assert set(plan) == AFTER_TRAINING
+    assert (plan["train_stage"], plan["predict"]) == (1, 6)  # untrained, trained; three benchmarks and modes
+
+
+def test_an_edit_of_a_model_trains_its_own_stages_and_no_other(graph):
+    graph.edit("trainer/models/cotracker3/update_former.py", "MLP_RATIO = 4", "MLP_RATIO = 3")
+    plan = graph.plan()
+    assert set(plan) == AFTER_TRAINING
+    assert (plan["train_stage"], plan["predict"]) == (2, 12)
+
+
+def test_a_stage_that_starts_from_another_is_trained_after_it(graph):
+    graph.edit("config/tiny.yaml", "data.min_frames=4", "data.min_frames=5")
+    assert graph.plan()["train_stage"] == 2
+    graph.edit("config/tiny.yaml", "- init_from=cotracker3_offline", "- init_from=null")
+    assert graph.plan()["train_stage"] == 2
+    graph.edit("config/tiny.yaml", "data.min_frames=5", "data.min_frames=4")
+    assert graph.plan()["train_stage"] == 1
+
+
+def test_a_changed_optimizer_trains_all_stages_that_it_is_part_of(graph):
     graph.edit("config/optimizer/adamw.yaml", "learning_rate: 5.0e-4", "learning_rate: 4.0e-4")
     plan = graph.plan()
     assert set(plan) == AFTER_TRAINING
-    assert plan["train_stage"] == 1
+    assert plan["train_stage"] == 3
 
 
 def test_how_often_a_line_is_logged_trains_nothing(graph):
@@ -233,4 +256,5 @@ def test_the_guides_scale_is_planned_by_shards(graph):
     result = graph.snakemake("-n", "train", "--quiet", "rules", "--configfile", "config/paper.yaml")
     assert result.returncode == 0, result.stderr
     counts = dict(line.split() for line in re.findall(r"^\w+ +\d+$", result.stdout + result.stderr, re.M))
-    assert counts["render_shard"] == "86"  # 11,000 clips, 128 a shard
+    assert counts["render_shard"] == str(86 + 188)  # 11,000 clips, 128 a shard; 6,000 of 120 frames, 32 a shard
+    assert counts["train_stage"] == "3"

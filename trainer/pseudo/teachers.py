@@ -16,7 +16,6 @@ from eval.tapvid import RESOLUTION
 from shards import ClipStore
 from trainer.batch import Batch
 from trainer.framing import is_inside
-from trainer.models.cotracker3.model import Cotracker3
 from trainer.pseudo.keypoints import spread_points
 
 GRID_SIZE = 5
@@ -52,10 +51,8 @@ class ModelTeacher:
 
     def __init__(self, name: str, model: nn.Module, visible_above: float):
         self.name, self.model, self.visible_above = name, model.eval().requires_grad_(False), visible_above
-        self.knows_hidden = isinstance(model, Cotracker3)
-        """Its training gave it positions of hidden points; LBM's loss is on visible ones alone."""
         self.num_spread = 0
-        if isinstance(model, Cotracker3):
+        if hasattr(model.config, "evaluation_grid"):  # points that are tracked along help CoTracker3, and not LBM
             grid = GRID_SIZE if model.config.online else 0
             model.config = replace(model.config, evaluation_grid=grid, single_point=False)
             self.num_spread = 0 if model.config.online else NUM_SPREAD
@@ -74,7 +71,7 @@ class ModelTeacher:
         if self.model.is_causal:  # nothing is known of the frames before a query
             frame = torch.arange(video.shape[1], device=video.device)[:, None]  # (T, 1)
             valid = valid & (frame >= queries[:, None, :, 0].round())
-        if not self.knows_hidden:
+        if not self.model.knows_hidden:
             valid = valid & visible
         return Labels(queries=queries, tracks=tracks.nan_to_num(0.0, 0.0, 0.0), visible=visible, valid=valid)
 

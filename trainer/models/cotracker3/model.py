@@ -68,6 +68,9 @@ class Cotracker3(nn.Module):
         if config.freeze_visibility:
             self.updateformer.vis_conf_head.requires_grad_(False)
 
+    knows_hidden = True
+    """Its training gives it positions of hidden points, too."""
+
     @property
     def is_causal(self) -> bool:
         """Whether nothing is known of the frames before a query: offline, all frames are tracked at once."""

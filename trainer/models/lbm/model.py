@@ -39,6 +39,8 @@ class Lbm(nn.Module):
 
     is_causal = True
     """Nothing is known of the frames before a query."""
+    knows_hidden = False
+    """Positions of hidden points are in no loss."""
 
     def __init__(self, config: LbmConfig):
         super().__init__()
