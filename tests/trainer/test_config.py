@@ -77,10 +77,20 @@ def test_steps_and_epochs_exclude_each_other():
 
 def test_identity_ignores_what_cannot_change_the_weights():
     plain = recipe_digest(compose("lbm", STEPS))
-    for harmless in ("logging.log_every=1", "exp_name=again", "data.num_workers=3", "paths.run_root=elsewhere"):
+    for harmless in ("logging.log_every=1", "exp_name=again", "data.num_workers=3", "training.keep_checkpoints=2",
+                     "logging.use_wandb=true", "paths.run_root=elsewhere"):  # fmt: skip
         assert recipe_digest(compose("lbm", [*STEPS, harmless])) == plain
     for deciding in ("optimizer.learning_rate=1.0e-4", "model.dim=128", "data.num_points=8", "training.seed=1"):
         assert recipe_digest(compose("lbm", [*STEPS, deciding])) != plain
+
+
+def test_later_keys_leave_older_identities_as_they_were():
+    recipe = compose("lbm", STEPS)
+    assert "schedule" not in as_dict(recipe)["optimizer"] and "keep_checkpoints" not in as_dict(recipe)["training"]
+    other = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, schedule="one_cycle"))
+    assert as_dict(other)["optimizer"]["schedule"] == "one_cycle"
+    assert recipe_digest(other) != recipe_digest(recipe)
+    assert from_dict(as_dict(other)) == other
 
 
 def test_every_stage_composes():
