@@ -27,9 +27,14 @@ class Run:
     init_weights: Path | None
     validation_index: Path | None = None
 
+    def checkpoint(self, step: int) -> Path:
+        """The file of the state after `step` steps."""
+        return self.folder / f"checkpoint-{step:08}.pt"
+
     @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+    def checkpoints(self) -> list[Path]:
+        """The files that are there, the newest last; `checkpoint.pt` is of a time when there was one without number."""
+        return sorted(self.folder.glob("checkpoint.pt")) + sorted(self.folder.glob("checkpoint-*.pt"))
 
     @property
     def metrics(self) -> Path:
