@@ -65,13 +65,17 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """Read resumable state of the run with this identity; raises ValueError for another run's or a damaged file."""
+def load_checkpoint(path: Path, identity: str, older: Path | None = None) -> dict[str, Any]:
+    """Read resumable state of the run with this identity; raises ValueError for another run's or a damaged file.
+
+    `older` is the checkpoint before, which the error names: going back to it is left to the user.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: damaged checkpoint ({reason}); delete it to start this run again") from None
+        then = f"go on from {older.name}" if older else "start this run again"
+        raise ValueError(f"{path}: damaged checkpoint ({reason}); delete it to {then}: rm {path}") from None
     if not isinstance(state, dict) or state.get("identity") != identity:
         raise ValueError(
             f"{path}: checkpoint of another recipe, data set or code; delete the folder {path.parent} to start again, "

@@ -4,26 +4,27 @@ Imports no torch: Snakemake reads this module to draw the graph.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.overrides import translate
 from trainer.pseudo.config import PseudoLabelConfig
+from trainer.strict import build, suggestion
 
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
-LATER_KEYS = {"data": ("min_frames", "sample_vis_middle_frame", "sample_vis_last_frame", "max_distance")}
-"""Keys of a section that came after weights were trained. One with its default, which is what was done before, is not
-written down: recipes, weights and identities from before stay what they are."""
+HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints",)}
+"""Keys by section that are no part of a run's identity."""
 NO_WEIGHTS = ("logging", "validation")
 """Sections of a recipe that cannot change the weights at the end of a training."""
+SCHEDULES = ("warmup_cosine", "one_cycle")
+"""Functions of trainer.optim."""
 SCORES = {
     "delta_avg": "average_pts_within_thresh",
     "average_jaccard": "average_jaccard",
@@ -132,15 +133,34 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up from 1e-5 of the peak and a cosine to zero (LBM, train.md)."""
+    """AdamW, and its learning rate as a function of the step (trainer/optim.py)."""
 
     name: str = "adamw"
+    schedule: str = "warmup_cosine"
+    """warmup_cosine (LBM, train.md: linear from 1e-5 of the peak, then a cosine to zero) or one_cycle (CoTracker3:
+    torch's OneCycleLR, half a cosine up from 1/25 of the peak and half a cosine down)."""
     learning_rate: float = 5.0e-4
+    """The peak."""
     weight_decay: float = 1.0e-5
     beta1: float = 0.9
     beta2: float = 0.999
     warmup_fraction: float = 0.01
+    """Share of the steps up to the peak (OneCycleLR's pct_start)."""
+    extra_steps: int = 0
+    """one_cycle: the cycle ends so many steps after the training."""
     max_gradient_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name != "adamw":
+            raise ValueError(f"optimizer.name={self.name}; known: adamw")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"optimizer.schedule={self.schedule}: {suggestion(self.schedule, SCHEDULES)}")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ValueError(f"optimizer.warmup_fraction={self.warmup_fraction} must be at least 0 and below 1")
+        if self.extra_steps < 0 or (self.extra_steps and self.schedule != "one_cycle"):
+            raise ValueError(
+                f"optimizer.extra_steps={self.extra_steps} must be at least 0, and 0 unless schedule=one_cycle"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +177,8 @@ class TrainingConfig:
     seed: int = 42
     save_every: int = 500
     """Steps between two checkpoints."""
+    keep_checkpoints: int = 1
+    """The newest so many stay in the run's folder; never part of its identity."""
     threads: int = 1
     """CPU threads per process."""
     sync_batch_norm: bool = False
@@ -203,6 +225,11 @@ class LoggingConfig:
     """What is printed and written; never part of a run's identity."""
 
     log_every: int = 10
+    use_wandb: bool = False
+    """Send the rows of metrics.jsonl to Weights & Biases, too (`pip install 'frameline[wandb]'`)."""
+    wandb_project: str = "frameline"
+    wandb_entity: str | None = None
+    """User or team; null: the account's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,12 +257,11 @@ class Recipe:
             raise ValueError(
                 f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"
             )
-        if self.optimizer.name != "adamw":
-            raise ValueError(f"stage {self.stage}: optimizer.name={self.optimizer.name}; known: adamw")
         for name, value in (
             ("training.batch_size", self.training.batch_size),
             ("training.accumulation_steps", self.training.accumulation_steps),
             ("training.save_every", self.training.save_every),
+            ("training.keep_checkpoints", self.training.keep_checkpoints),
             ("training.threads", self.training.threads),
             ("logging.log_every", self.logging.log_every),
         ):
@@ -262,63 +288,11 @@ def stages() -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIRECTORY / "stage").glob("*.yaml"))
 
 
-def suggestion(word: str, known: typing.Iterable[str]) -> str:
-    """'did you mean ...?' for the closest known word, or the list of them."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
-
-
-def _convert(value: Any, wanted: Any, where: str) -> Any:
-    """Check one YAML value against a dataclass field's type; ints pass for floats, nothing else is coerced."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted is Any:
-        return value
-    if dataclasses.is_dataclass(wanted):
-        return build(wanted, value, where)
-    if origin is types.UnionType:
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            raise ValueError(f"{where}={value!r}: expected {len(arguments)} values")
-        return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, arguments, strict=True)))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}={value!r}: expected a mapping")
-        return value
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        hint = " (write 1.0e-4, not 1e-4: YAML 1.1 reads the latter as text)" if wanted is float else ""
-        raise ValueError(f"{where}={value!r}: expected {wanted.__name__}, got {type(value).__name__}{hint}")
-    return value
-
-
-def build(kind: type, values: Any, where: str = "") -> Any:
-    """Make the frozen dataclass `kind` from a mapping; an unknown key is an error with a suggestion."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{where or kind.__name__}: expected a mapping, got {values!r}")
-    hints = typing.get_type_hints(kind)
-    prefix = f"{where}." if where else ""
-    for key in values:
-        if key not in hints:
-            raise ValueError(f"unknown key '{prefix}{key}', {suggestion(key, hints)}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"missing key '{prefix}{missing[0]}'")
-    return kind(**{key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()})
-
-
 def compose_launch(stage: str, overrides: typing.Sequence[str] = ()) -> tuple[Recipe, Paths]:
     """Compose config/launch.yaml, config/stage/<stage>.yaml and Hydra overrides (`training.num_steps=100`).
 
-    Raises ValueError for a stage or key that does not exist, with the closest known name.
+    Raises ValueError for a stage or key that does not exist, with the closest known name, and for a model that the
+    stage does not train (its `trains_model`), with the stages that do.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -332,14 +306,39 @@ def compose_launch(stage: str, overrides: typing.Sequence[str] = ()) -> tuple[Re
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
-            composed = hydra_compose("launch", overrides=[f"stage={stage}", *overrides])
+            composed = hydra_compose("launch", overrides=[f"stage={stage}", *map(translate, overrides)])
             values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"stage {stage}: {_explain(stage, str(error))}") from None
+    _check_model(stage, values.pop("trains_model", {}), values["model"])
     paths = build(Paths, values.pop("paths"), "paths")
     values["stage"] = stage
     values["exp_name"] = values.get("exp_name") or stage
     return build(Recipe, values), paths
+
+
+def _check_model(stage: str, wanted: dict[str, Any], model: dict[str, Any]) -> None:
+    """Hold a composed model against what its stage trains: an offline stage's samples fit no online model."""
+    other = {f"model.{key}": model.get(key) for key, value in wanted.items() if model.get(key) != value}
+    if other:
+        fitting = [name for name in stages() if _fits(model, _trains_model(name))]
+        use = " or ".join(f"stage={name}" for name in fitting) or "a model that it trains"
+        raise ValueError(f"stage {stage} trains models with {_words(wanted)}, this one has {_words(other)}; use {use}")
+
+
+def _trains_model(stage: str) -> dict[str, Any]:
+    """What the model section of a stage must hold; nothing where the stage does not say it."""
+    import yaml
+
+    return yaml.safe_load((CONFIG_DIRECTORY / "stage" / f"{stage}.yaml").read_text()).get("trains_model", {})
+
+
+def _fits(model: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return bool(wanted) and all(model.get(key) == value for key, value in wanted.items())
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 def _explain(stage: str, message: str) -> str:
@@ -366,18 +365,8 @@ def compose(stage: str, overrides: typing.Sequence[str] = ()) -> Recipe:
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON-able mappings and lists, without pseudo-labels where there are none, and without
-    LATER_KEYS that have their defaults."""
-    values = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    if recipe.pseudo_labels is None:
-        del values["pseudo_labels"]
-    for section, names in LATER_KEYS.items():
-        settings = getattr(recipe, section)
-        defaults = {f.name: f.default for f in dataclasses.fields(settings)}
-        for name in names:
-            if getattr(settings, name) == defaults[name]:
-                del values[section][name]
-    return values
+    """The recipe as plain JSON-able mappings and lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def from_dict(values: dict[str, Any]) -> Recipe:
@@ -385,11 +374,14 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     return build(Recipe, values)
 
 
+def what_decides(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the weights: all but NO_WEIGHTS, HOW_IT_RUNS and `exp_name`."""
+    values = {key: value for key, value in as_dict(recipe).items() if key not in (*NO_WEIGHTS, "exp_name")}
+    for section, names in HOW_IT_RUNS.items():
+        values[section] = {key: value for key, value in values[section].items() if key not in names}
+    return values
+
+
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 over what decides the weights: the recipe without NO_WEIGHTS, `exp_name` and HOW_DATA_COMES."""
-    values = as_dict(recipe)
-    for name in (*NO_WEIGHTS, "exp_name"):
-        values.pop(name)
-    for name in HOW_DATA_COMES:
-        values["data"].pop(name)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    """sha256 over what decides the weights."""
+    return hashlib.sha256(json.dumps(what_decides(recipe), sort_keys=True).encode()).hexdigest()

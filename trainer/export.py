@@ -90,7 +90,8 @@ def take_in(options: argparse.Namespace) -> None:
     settings = dict(_setting(text) for text in options.settings)
     model = build_model(options.model, **settings)
     tensors = read_published(options.published)
-    load_into(model, tensors, options.published)
+    fitted = TASKS[options.model].fit_weights(tensors, model)  # what is computed may lack; if it is there, it must fit
+    load_into(model, fitted | {key: tensors[key] for key in fitted.keys() & tensors.keys()}, options.published)
     # A recipe describes a training; of this one only the model is known, and that nothing was trained here.
     recipe = Recipe(
         stage="published",

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import warnings
+from multiprocessing import forkserver, resource_tracker
 
 import torch
 from torch import nn
@@ -11,18 +12,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shards import ClipStore
 from shards.files import write_bytes
-from trainer.batch import make_loader, make_sample
+from trainer.batch import loader_context, make_loader, make_sample
 from trainer.batch_norm import synchronise_batch_norm
-from trainer.checkpoint import load_into, load_weights, save_weights
+from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
-from trainer.distributed import Process, barrier, process_group
-from trainer.loop import State, restore, train, validate_last
+from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
+from trainer.loop import State, restore, train, validate_now
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
+from trainer.published import read_published
 from trainer.run import Run, describe_run, open_run, recipe_text
 from trainer.validation import Validator
+from trainer.wandb_mirror import WandbMirror, wandb_mirror
 
 BEST = "best.safetensors"
 """The weights with the best validation, in the output folder where there is a validation."""
@@ -59,7 +63,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
+    """Command line; returns the exit code: 0 done, 2 a mistake of the user's, 75 interrupted and saved."""
     options = parse_arguments(arguments)
     try:
         names = [o.removeprefix("stage=") for o in options.overrides if o.startswith("stage=")]
@@ -73,11 +77,23 @@ def main(arguments: list[str]) -> int:
         with process_group(recipe.training.threads) as process:
             run = describe_run(recipe, paths, process.world_size)
             run_stage(recipe, run, process)
+    except Interrupted as told:
+        if rank_in_environment() == 0:
+            print(told, file=sys.stderr)
+        return EXIT_CODE
     except (ValueError, FloatingPointError, OSError) as error:
-        rank = int(os.environ.get("RANK", 0))
+        rank = rank_in_environment()
         print(f"error: {error}" if rank == 0 else f"error (rank {rank}): {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def rank_in_environment() -> int:
+    """This process's rank; 0 where the environment says nothing sensible."""
+    try:
+        return find_place(os.environ).rank
+    except ValueError:
+        return 0
 
 
 def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
@@ -92,25 +108,57 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     if run.validation_index:
         validator = Validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
     announce(recipe, run, process, state)
-    distribute(recipe, process, state)
-    if state.step < state.num_steps:
-        loader = make_loader(
-            recipe,
-            run.index,
-            start=state.step,
-            num_steps=state.num_steps,
-            rank=process.rank,
-            world_size=process.world_size,
-            make=make_video_sample if state.labeller else make_sample,
-        )
-        train(recipe, run, process, state, loader, validator)
-    if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
-        validate_last(recipe, run, process, state, validator)
+    with wandb_mirror(recipe, run, process) as mirror:
+        if validator and state.owes_validation:
+            validate_now(recipe, run, process, state, validator, mirror)
+        distribute(recipe, process, state)
+        if state.step < state.num_steps:
+            train_rest(recipe, run, process, state, validator, mirror)
+        if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
+            validate_now(recipe, run, process, state, validator, mirror)
     if process.is_main:
         finish(recipe, run, state, has_validation=validator is not None)
     barrier()
     if lock:
         lock.close()
+
+
+def train_rest(
+    recipe: Recipe,
+    run: Run,
+    process: Process,
+    state: State,
+    validator: Validator | None,
+    mirror: WandbMirror | None,
+) -> None:
+    """Train from the state's step to the end; raises Interrupted where a signal asked to stop; all is saved then."""
+    if recipe.data.num_workers:
+        start_loader_server()
+    loader = make_loader(
+        recipe,
+        run.index,
+        start=state.step,
+        num_steps=state.num_steps,
+        rank=process.rank,
+        world_size=process.world_size,
+        make=make_video_sample if state.labeller else make_sample,
+    )
+    with StopRequest(process) as stop:
+        train(recipe, run, process, state, loader, validator, stop, mirror)
+        barrier()  # rank 0 has saved
+    if state.step < state.num_steps:
+        raise Interrupted(
+            f"{recipe.exp_name}: {stop.signal_name} after step {state.step} of {state.num_steps}; saved in "
+            f"{run.checkpoint(state.step)}, and the same command goes on there"
+        )
+
+
+def start_loader_server() -> None:
+    """Start what loader processes come from, so that a signal to the whole group leaves them alone."""
+    loader_context()  # says what the server imports
+    for each in (resource_tracker, forkserver):  # the first lets SIGTERM through when it has started, so two blocks
+        with signals_held():
+            each.ensure_running()
 
 
 def prepare(recipe: Recipe, run: Run, process: Process) -> State:
@@ -123,7 +171,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     torch.manual_seed(recipe.training.seed)
     model = task.build(recipe.model)
     if run.init_weights:
-        load_into(model, task.fit_weights(load_weights(run.init_weights)[0], model), run.init_weights)
+        load_into(model, task.fit_weights(read_published(run.init_weights), model), run.init_weights)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
     model.to(process.device)

@@ -16,11 +16,13 @@ from trainer.batch import Batch
 from trainer.checkpoint import load_checkpoint, load_into, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
+from trainer.interruption import StopRequest
 from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
 from trainer.run import Run
 from trainer.validation import Best, Validator, forget_other_best
+from trainer.wandb_mirror import WandbMirror
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,6 +45,8 @@ class State:
     """The best validation so far."""
     labeller: Labeller | None = None
     """Who labels the batches where clips have no tracks."""
+    owes_validation: bool = False
+    """Whether the training was asked to stop before a validation that was due after this step."""
 
 
 def train(
@@ -52,8 +56,10 @@ def train(
     state: State,
     loader: Iterable[Batch],
     validator: Validator | None = None,
+    stop: StopRequest | None = None,
+    mirror: WandbMirror | None = None,
 ) -> None:
-    """Train in place from `state.step` to `state.num_steps`; checkpoints and metrics go to the run's folder.
+    """Train in place from `state.step` to `state.num_steps`, or until the state is saved once `stop` is asked for.
 
     The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank), so a resumed run
     repeats an undisturbed one. A step that the fp16 scaler skips counts as done, since its clips are used up, and moves
@@ -62,7 +68,7 @@ def train(
     """
     objective, optimizer, scaler = state.objective, state.optimizer, state.scaler
     start, num_steps = state.step, state.num_steps
-    progress = Progress(run.metrics, recipe, start=start, num_steps=num_steps, process=process)
+    progress = Progress(run.metrics, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
     num_skipped = 0  # since the last row
     for step, batch in enumerate(loader, start=start):
@@ -86,29 +92,33 @@ def train(
         scaler.update()
 
         state.step = done = step + 1
-        is_validation = validator is not None and validator.is_due(done, num_steps)
-        is_save = done % recipe.training.save_every == 0 or done == num_steps or is_validation
+        is_stop = stop is not None and stop.is_agreed() and done < num_steps
+        is_due = validator is not None and validator.is_due(done, num_steps)
+        is_validation, state.owes_validation = is_due and not is_stop, is_due and is_stop
+        is_save = done % recipe.training.save_every == 0 or done == num_steps or is_validation or is_stop
         if done % recipe.logging.log_every == 0 or is_save or step == start:
-            values = torch.stack(
-                [*losses.values(), norm.to(process.device), torch.tensor(float(num_skipped), device=process.device)]
-            )
-            *values, skipped = mean_over_ranks(values).tolist()
-            row = dict(zip([*losses, "grad_norm"], values, strict=True))
+            row, skipped_clips = read_row(losses, norm, num_skipped, process)
             check_finite(row, step, run, scaler)
-            skipped_clips = round(skipped * process.world_size)
             progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
         if is_validation:
             state.best = validator.validate(state.model, state.best, done, progress)
         if is_save and process.is_main:
             save(recipe, run, process, state)
+        if is_stop:
+            stop.requeue()  # before anything that may wait for a network
+            break
     progress.close()
 
 
-def validate_last(recipe: Recipe, run: Run, process: Process, state: State, validator: Validator) -> None:
-    """Score a model whose steps were all done before its validation was asked for."""
-    progress = Progress(run.metrics, recipe, start=state.step, num_steps=state.num_steps, process=process)
-    state.best = validator.validate(state.model, None, state.step, progress)
+def validate_now(
+    recipe: Recipe, run: Run, process: Process, state: State, validator: Validator, mirror: WandbMirror | None = None
+) -> None:
+    """Score a model between steps: one that was asked to stop before, or one whose steps were all done before."""
+    progress = Progress(
+        run.metrics, recipe, start=state.step, num_steps=state.num_steps, process=process, mirror=mirror
+    )
+    state.best, state.owes_validation = validator.validate(state.model, state.best, state.step, progress), False
     progress.close()
     if process.is_main:
         save(recipe, run, process, state)
@@ -146,6 +156,15 @@ def autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
 
 
+def read_row(
+    losses: dict[str, torch.Tensor], norm: torch.Tensor, num_skipped: int, process: Process
+) -> tuple[dict[str, float], int]:
+    """Losses and `grad_norm` as numbers, means over all ranks, and the clips that all of them skipped."""
+    skipped = torch.tensor(float(num_skipped), device=process.device)
+    *values, skipped = mean_over_ranks(torch.stack([*losses.values(), norm.to(process.device), skipped])).tolist()
+    return dict(zip([*losses, "grad_norm"], values, strict=True)), round(skipped * process.world_size)
+
+
 def scaling_of(state: State) -> dict[str, float]:
     """The scale of an fp16 training's loss, and how many of its steps so far the scaler has skipped; else nothing."""
     if not state.scaler.is_enabled():
@@ -166,7 +185,7 @@ def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.G
 
 
 def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
-    """Write everything that the next step depends on; what only the checkpoint before named goes afterwards."""
+    """Write everything that the next step depends on; older checkpoints, and what only they named, go afterwards."""
     saved = {
         "identity": run.identity,
         "step": state.step,
@@ -174,9 +193,12 @@ def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "best": asdict(state.best) if state.best else None,
+        "owes_validation": state.owes_validation,
         **position(recipe, process, state),
     }
-    save_checkpoint(run.checkpoint, saved)
+    save_checkpoint(run.checkpoint(state.step), saved)
+    for path in run.checkpoints[: -recipe.training.keep_checkpoints]:
+        path.unlink()
     forget_other_best(run, state.best)
 
 
@@ -193,20 +215,23 @@ def position(recipe: Recipe, process: Process, state: State) -> dict[str, Any]:
 
 
 def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
-    """Continue where the run's checkpoint, if there is one, left off.
+    """Continue where the run's newest checkpoint, if there is one, left off.
 
-    Raises ValueError where the next step would draw other random numbers or read other clips than when it was written.
+    Raises ValueError where it is damaged, and where the next step would draw other random numbers or read other clips
+    than when it was written.
     """
-    if run.checkpoint.exists():
-        saved = load_checkpoint(run.checkpoint, run.identity)
-        load_into(state.model, saved["model"], run.checkpoint)
+    if run.checkpoints:
+        older, path = [None, *run.checkpoints][-2:]
+        saved = load_checkpoint(path, run.identity, older)
+        load_into(state.model, saved["model"], path)
         state.optimizer.load_state_dict(saved["optimizer"])
         state.scaler.load_state_dict(saved["scaler"])
         state.step = saved["step"]
         state.best = Best(**saved["best"]) if saved["best"] else None
+        state.owes_validation = saved.get("owes_validation", False)
         for name, now in position(recipe, process, state).items():
             if saved[name] != now:
                 raise ValueError(
-                    f"{run.checkpoint}: step {state.step} would not go on with the {name} position of the checkpoint: "
+                    f"{path}: step {state.step} would not go on with the {name} position of the checkpoint: "
                     f"the code has changed since; delete the folder {run.folder} to start again"
                 )

@@ -8,7 +8,11 @@ from torch import nn
 from trainer.config import OptimizerConfig
 
 WARMUP_START = 1.0e-5
-"""First learning rate as a share of the peak (LBM's recipe)."""
+"""First learning rate of `warmup_cosine` as a share of the peak (LBM's recipe)."""
+ONE_CYCLE_START = 1 / 25
+"""First learning rate of `one_cycle` as a share of the peak: torch's div_factor, which CoTracker3's training keeps."""
+ONE_CYCLE_END = ONE_CYCLE_START / 1.0e4
+"""The last one: torch's final_div_factor."""
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
@@ -21,13 +25,34 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) ->
 
 
 def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Learning rate of `step` (from 0): linear warm-up over the first share of all steps, then a cosine to zero."""
-    warmup = max(1, round(config.warmup_fraction * num_steps))
+    """Learning rate of `step` (from 0) of a training of `num_steps`, by the recipe's schedule."""
+    if config.schedule == "one_cycle":
+        return config.learning_rate * one_cycle(step, num_steps + config.extra_steps, config.warmup_fraction)
+    return config.learning_rate * warmup_cosine(step, num_steps, config.warmup_fraction)
+
+
+def warmup_cosine(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Share of the peak: linear warm-up over the first share of all steps, then a cosine to zero (LBM)."""
+    warmup = max(1, round(warmup_fraction * num_steps))
     if step < warmup:
-        share = WARMUP_START + (1.0 - WARMUP_START) * step / warmup
-    else:
-        share = 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
-    return config.learning_rate * share
+        return WARMUP_START + (1.0 - WARMUP_START) * step / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def one_cycle(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Share of the peak: half a cosine up from 1/25 over the first share of all steps, half a cosine down.
+
+    What torch.optim.lr_scheduler.OneCycleLR(total_steps=num_steps, pct_start=warmup_fraction) gives with its other
+    settings as they are (Smith and Topin 2018); its peak lies between two steps where the share is no whole number.
+    """
+    peak = warmup_fraction * num_steps - 1
+    if step <= peak:
+        return _half_cosine(ONE_CYCLE_START, 1.0, step / max(peak, 1e-12))
+    return _half_cosine(1.0, ONE_CYCLE_END, (step - peak) / (num_steps - 1 - peak))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

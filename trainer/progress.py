@@ -11,15 +11,26 @@ from tqdm import tqdm
 from shards.files import write_text
 from trainer.config import Recipe
 from trainer.distributed import Process
+from trainer.wandb_mirror import WandbMirror
 
 
 class Progress:
     """Writes one JSON object a logged step or validation, and shows loss, clips/s and time left.
 
-    Silent on ranks above 0.
+    Silent on ranks above 0. `mirror` gets every object as well.
     """
 
-    def __init__(self, metrics: Path, recipe: Recipe, *, start: int, num_steps: int, process: Process):
+    def __init__(
+        self,
+        metrics: Path,
+        recipe: Recipe,
+        *,
+        start: int,
+        num_steps: int,
+        process: Process,
+        mirror: WandbMirror | None = None,
+    ):
+        self.mirror = mirror
         self.is_main, self.num_steps, self.start = process.is_main, num_steps, start
         training = recipe.training
         self.clips_per_step = training.batch_size * training.accumulation_steps * process.world_size
@@ -61,8 +72,7 @@ class Progress:
         }
         if self.counts_skips:
             record["skipped_clips"] = num_skipped
-        self.file.write(json.dumps(record) + "\n")
-        self.file.flush()
+        self._write(record)
         self.num_skipped += num_skipped
         skips = f"  {self.num_skipped} clips skipped" if self.num_skipped else ""
         left = (self.num_steps - step) * (now - self.began) / max(step - self.start, 1)
@@ -79,10 +89,15 @@ class Progress:
             return
         now = time.monotonic()
         spent = {"validation_seconds": round(now - self.last, 3), "seconds": round(self.elapsed + now - self.began, 3)}
-        self.file.write(json.dumps({"event": "validation", "step": step, **row, **spent}) + "\n")
-        self.file.flush()
+        self._write({"event": "validation", "step": step, **row, **spent})
         self.last = now
         self.bar.write(f"{self.label}: {told}", file=sys.stderr)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+        if self.mirror:
+            self.mirror.log(record)
 
     def close(self) -> None:
         """Close the metrics file and the bar."""

@@ -29,9 +29,14 @@ class Run:
     teachers: tuple[Path, ...] = ()
     """The files behind pseudo_labels.teachers, in their order."""
 
+    def checkpoint(self, step: int) -> Path:
+        """The file of the state after `step` steps."""
+        return self.folder / f"checkpoint-{step:08}.pt"
+
     @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+    def checkpoints(self) -> list[Path]:
+        """The files that are there, the newest last; `checkpoint.pt` is of a time when there was one without number."""
+        return sorted(self.folder.glob("checkpoint.pt")) + sorted(self.folder.glob("checkpoint-*.pt"))
 
     @property
     def metrics(self) -> Path:

@@ -110,10 +110,16 @@ class Validator:
 
 
 def forget_other_best(run: Run, best: Best | None) -> None:
-    """Delete weights of steps that are no longer the best ones; called once the checkpoint names the new ones."""
-    kept = run.best_weights(best.step) if best else None
-    for path in run.folder.glob("best-*.safetensors"):
-        if path != kept:
+    """Delete weights that no checkpoint names as the best ones; called once the newest checkpoint is written.
+
+    That names `best`; an older one names the last that were the best up to its step.
+    """
+    found = {int(path.stem.split("-")[1]): path for path in run.folder.glob("best-*.safetensors")}
+    older = [int(path.stem.split("-")[1]) for path in run.checkpoints[:-1]]
+    kept = {max((step for step in found if step <= saved), default=None) for saved in older}
+    kept |= {best.step} if best else set()
+    for step, path in found.items():
+        if step not in kept:
             path.unlink()
 
 

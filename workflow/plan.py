@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words, parse_recipe, parse_tracks
-from trainer.config import HOW_DATA_COMES, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
+from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
 from workflow.archive import NOTE
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of, models
@@ -214,10 +214,11 @@ class Plan:
     def recipe_words(self, stage: str, section: str = "") -> str:
         """What decides a stage's weights, or one section of it, as sorted key=value.
 
-        NO_WEIGHTS decide nothing, nor does how data comes to the training.
+        NO_WEIGHTS decide nothing, nor does HOW_IT_RUNS.
         """
         recipe = {key: value for key, value in self.recipes[stage].items() if key not in NO_WEIGHTS}
-        recipe["data"] = {key: value for key, value in recipe["data"].items() if key not in HOW_DATA_COMES}
+        for name, keys in HOW_IT_RUNS.items():
+            recipe[name] = {key: value for key, value in recipe[name].items() if key not in keys}
         recipe = recipe[section] if section else recipe
         return " ".join(sorted(f"{key}={json.dumps(_lookup(recipe, key))}" for key in flat_keys(recipe)))
 

@@ -77,7 +77,8 @@ def test_steps_and_epochs_exclude_each_other():
 
 def test_identity_ignores_what_cannot_change_the_weights():
     plain = recipe_digest(compose("lbm", STEPS))
-    for harmless in ("logging.log_every=1", "exp_name=again", "data.num_workers=3", "paths.run_root=elsewhere"):
+    for harmless in ("logging.log_every=1", "exp_name=again", "data.num_workers=3", "training.keep_checkpoints=2",
+                     "logging.use_wandb=true", "paths.run_root=elsewhere"):  # fmt: skip
         assert recipe_digest(compose("lbm", [*STEPS, harmless])) == plain
     for deciding in ("optimizer.learning_rate=1.0e-4", "model.dim=128", "data.num_points=8", "training.seed=1"):
         assert recipe_digest(compose("lbm", [*STEPS, deciding])) != plain

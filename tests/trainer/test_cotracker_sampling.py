@@ -10,7 +10,7 @@ from shards import ClipStore, pack_clips, write_index
 from tests.conftest import make_clip
 from trainer.augment import candidate_frames
 from trainer.batch import choose_points, choose_queries, make_loader, make_sample, window_length
-from trainer.config import LATER_KEYS, DataConfig, as_dict, compose, from_dict, recipe_digest
+from trainer.config import DataConfig, as_dict, compose, from_dict, recipe_digest
 from trainer.framing import centre_framing, cut_frame, move_points
 from trainer.models import TASKS
 from trainer.models.cotracker3.model import to_centres
@@ -195,13 +195,7 @@ def test_small_models_are_the_same_code(name):
     assert config.window == (8 if config.online else 12)
 
 
-def test_recipes_from_before_keep_their_identity():
-    """The digest was computed before LATER_KEYS were there."""
-    assert recipe_digest(compose("lbm")) == "64138f649d90f1a4291694331ae5fbedb1de65f624e730ee5582865b56e79bb6"
-    assert set(LATER_KEYS["data"]) & set(as_dict(compose("lbm"))["data"]) == set()
-
-
-def test_later_keys_count_once_they_say_something():
+def test_what_samples_are_made_of_is_part_of_the_identity():
     plain = compose("lbm")
     for key, value in (
         ("min_frames", 4),

@@ -131,7 +131,7 @@ def test_a_checkpoint_holds_the_seeds_and_the_clips_of_the_next_step(tmp_path):
     state = make_state(recipe)
     state.step = 3
     save(recipe, run, two, state)
-    saved = load_checkpoint(run.checkpoint, "toy")
+    saved = load_checkpoint(run.checkpoint(3), "toy")
     asked = {"seed": 42, "step": 3, "batch_size": 2, "world_size": 2}
     each = [sample_ids(NUM_CLIPS, rank=rank, **asked) for rank in (0, 1)]
     assert [tuple(clip) for clip in saved["sampler"]] == each[0] + each[1]
@@ -145,9 +145,9 @@ def test_a_checkpoint_holds_the_seeds_and_the_clips_of_the_next_step(tmp_path):
 def test_code_that_would_go_on_from_another_position_is_noticed(tmp_path, name):
     recipe, run = recipe_with(), make_run(tmp_path)
     save(recipe, run, ALONE, make_state(recipe))
-    saved = load_checkpoint(run.checkpoint, "toy")
+    saved = load_checkpoint(run.checkpoint(0), "toy")
     saved[name] = [7]
-    save_checkpoint(run.checkpoint, saved)
+    save_checkpoint(run.checkpoint(0), saved)
     with pytest.raises(ValueError, match=f"would not go on with the {name} position of the checkpoint"):
         restore(recipe, run, ALONE, make_state(recipe))
 

@@ -1,12 +1,17 @@
 """The learning rate as a function of the step."""
 
+import dataclasses
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from trainer.config import OptimizerConfig
+from trainer.config import OptimizerConfig, compose
 from trainer.optim import learning_rate_at
 
+GOLDEN = Path(__file__).parents[1] / "data" / "cotracker3" / "golden.npz"
 CONFIG = OptimizerConfig(learning_rate=5.0e-4, warmup_fraction=0.1)
 
 
@@ -20,3 +25,43 @@ def test_cosine_falls_to_zero():
     assert learning_rate_at(55, 100, CONFIG) == pytest.approx(2.5e-4)
     assert learning_rate_at(99, 100, CONFIG) == pytest.approx(5.0e-4 * 0.5 * (1 + math.cos(math.pi * 89 / 90)))
     assert learning_rate_at(100, 100, CONFIG) == pytest.approx(0.0, abs=1e-12)
+
+
+ONE_CYCLE = OptimizerConfig(schedule="one_cycle", learning_rate=5.0e-4, warmup_fraction=0.05, extra_steps=100)
+
+
+def test_one_cycle_is_that_of_cotracker3s_training():
+    golden = np.load(GOLDEN)
+    rates = [learning_rate_at(int(step), 50_000, ONE_CYCLE) for step in golden["onecycle/steps"]]
+    np.testing.assert_allclose(rates, golden["onecycle/lr_num_steps_50000"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("num_steps", "warmup_fraction"), [(400, 0.05), (37, 0.3), (200, 0.0), (20, 0.05)])
+def test_one_cycle_is_torchs(num_steps, warmup_fraction):
+    config = dataclasses.replace(ONE_CYCLE, warmup_fraction=warmup_fraction, extra_steps=3)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=num_steps + 3, pct_start=warmup_fraction, cycle_momentum=False
+    )
+    for step in range(num_steps + 3):
+        assert learning_rate_at(step, num_steps, config) == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        if step < num_steps + 2:
+            schedule.step()
+
+
+def test_the_published_optimizer_composes():
+    assert compose("lbm", ["optimizer=adamw_onecycle"]).optimizer == dataclasses.replace(ONE_CYCLE, weight_decay=5.0e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.schedule=one_cycl", "did you mean 'one_cycle'"),
+        ("optimizer.warmup_fraction=1.0", "below 1"),
+        ("optimizer.extra_steps=100", "and 0 unless schedule=one_cycle"),
+    ],
+)
+def test_a_mistake_in_the_schedule_is_named(override, message):
+    with pytest.raises(ValueError, match=message):
+        compose("lbm", [override])

@@ -87,7 +87,7 @@ def test_the_best_weights_survive_a_kill_between_two_validations(tmp_path, datas
     again = scripted(tmp_path, recipe, calls=2)
     train(recipe, validator.run, ALONE, second, batches(5), again)
     assert again.calls == 3
-    assert load_checkpoint(validator.run.checkpoint, "toy")["best"] == dataclasses.asdict(second.best)
+    assert load_checkpoint(validator.run.checkpoints[-1], "toy")["best"] == dataclasses.asdict(second.best)
     assert second.best.step == 4
     assert [path.name for path in tmp_path.glob("best-*")] == ["best-4.safetensors"]
     tensors, _ = load_weights(tmp_path / "best-4.safetensors")

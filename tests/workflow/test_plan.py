@@ -56,7 +56,7 @@ def put(config, dotted, value):
         ("stages.lbm.overrides", ["data.dataset=tinny"], "data.dataset=tinny is not under datasets:, did you mean"),
         ("stages.lbm.overrides", ["data.num_frame=6"], "unknown key 'data.num_frame', did you mean 'data.num_frames'?"),
         ("stages.lbm.overrides", ["data.dataset=tiny", "model.name=lbn"],
-         "stages.lbm: there is no model.name=lbn, did you mean 'lbm'?"),
+         "stage lbm trains models with name=\"lbm\", this one has model.name=\"lbn\""),
         ("stages.lbm.overrides", ["paths.run_root=x"], "'paths.run_root=x' is the graph's to set; remove it"),
         ("stages.lbm.overrides", ["data.dataset=tiny", "init_from=blade"], "init_from=blade is not under stages:"),
         ("benchmarks.tiny_heldout.dataset", "tiny_helout", "no data set 'tiny_helout', did you mean 'tiny_heldout'?"),

@@ -9,6 +9,9 @@ from trainer.config import build as build_dataclass
 from trainer.models.cotracker3.config import Cotracker3Config
 from trainer.models.cotracker3.model import Cotracker3
 
+COMPUTED = ("time_emb", "pos_emb")
+"""Parts of the names of what the constructor computes."""
+
 
 def build(config: dict[str, Any]) -> Cotracker3:
     """The model of a recipe's `model` section (`name`, fields of Cotracker3Config); ValueError for unknown keys."""
@@ -18,9 +21,11 @@ def build(config: dict[str, Any]) -> Cotracker3:
 def fit_weights(tensors: dict[str, torch.Tensor], model: Cotracker3) -> dict[str, torch.Tensor]:
     """Weights of a model with another window for this one: the time embedding is computed, not learnt.
 
-    Everything else stays as it is; what does not fit for another reason is left to the loader to refuse.
+    So are position embeddings, which only former versions have: both are left out of what is read, as the published
+    fine-tuning does. Everything else stays; what does not fit for another reason is left to the loader to refuse.
     """
-    return tensors | {"time_emb": model.time_emb} if "time_emb" in tensors else tensors
+    learnt = {key: value for key, value in tensors.items() if not any(name in key for name in COMPUTED)}
+    return learnt | {"time_emb": model.time_emb}
 
 
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
