@@ -26,9 +26,9 @@ CUDA_STEP = {"clips": 4, "frames": 24, "points": 256}  # the guide's: 1.68 s and
 MIB, GIB = 2**20, 2**30
 
 
-def run_process(job: dict) -> dict:
+def run_process(job: dict, module: str = "benchmarks.lbm_measure") -> dict:
     """The result of one measurement in a process of its own; exits with its one-line error where it has one."""
-    command = [sys.executable, "-m", "benchmarks.lbm_measure", json.dumps(job)]
+    command = [sys.executable, "-m", module, json.dumps(job)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(run.stdout.splitlines()[-1])
     if "error" in result:

@@ -6,6 +6,7 @@ feature is interpolated. Legend: B batch, T frames, N points, C channels, h w ce
 """
 
 import torch
+from torch import nn
 
 POINTS_AT_ONCE = 8
 """Tracks whose cells are gathered together: these stay in the processor's cache."""
@@ -59,48 +60,75 @@ def sample_square(level: torch.Tensor, frames: torch.Tensor, points: torch.Tenso
     return blend(cells, share).flatten(2, 3)
 
 
-def correlate(level: torch.Tensor, template: torch.Tensor, points: torch.Tensor, radius: int) -> torch.Tensor:
-    """Dot products (B, N, T, S * S) of the square around points (B, N, T, 2) with templates (B, N, S, C).
+def correlate_linear(
+    level: torch.Tensor, template: torch.Tensor, points: torch.Tensor, radius: int, linear: nn.Linear
+) -> torch.Tensor:
+    """`linear` of the dot products (B, N, T, S * S) of squares around points (B, N, T, 2) and templates (B, N, S, C).
 
-    level (B, T, h, w, C). The samples of the frame come first, x before y in both squares; the points get no gradient.
+    level (B, T, h, w, C); returns (B, N, T, D). The samples of the frame come first, x before y in both squares; the
+    points get no gradient. A few tracks come after the other: all dot products never exist at once. They are
+    computed as the features are; `linear` is in half precision under autocast.
     """
+    device = level.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else linear.weight.dtype
+    rows, index, share = _locate(level, points, radius)
+    with torch.autocast(device, enabled=False):
+        embedded = _CorrelateLinear.apply(
+            rows, template.flatten(0, 1).to(rows.dtype), index, share, linear.weight, linear.bias, dtype
+        )
+    return embedded.view(*points.shape[:3], -1)
+
+
+def _locate(level: torch.Tensor, points: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cells of all maps (R, C), which of them surround the points (P, T, cells), P = B * N, and shares (P, T, 2)."""
     batch, num_frames, height, width, channels = level.shape
     index, share = cells_around(points.detach(), (height, width), radius)
     maps = torch.arange(batch * num_frames, device=points.device).view(batch, 1, num_frames, 1)
-    index = (maps * (height * width) + index).flatten(0, 1)  # (B * N, T, cells)
-    volume = _Correlate.apply(level.reshape(-1, channels), template.flatten(0, 1), index, share.flatten(0, 1))
-    return volume.view(batch, -1, num_frames, volume.shape[-1])
+    index = (maps * (height * width) + index).flatten(0, 1)
+    return level.reshape(-1, channels), index, share.flatten(0, 1)
 
 
-class _Correlate(torch.autograd.Function):
-    """rows (R, C), template (P, S, C), index (P, T, cells), share (P, T, 2) -> (P, T, S * S); keeps no gathered row."""
+def _compare(
+    rows: torch.Tensor, template: torch.Tensor, index: torch.Tensor, share: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cells (P, T * cells, C) around points, and their volume (P, T, S * S) with templates (P, S, C)."""
+    num_samples, side = template.shape[1], round(index.shape[-1] ** 0.5)
+    cells = rows.index_select(0, index.flatten()).view(len(index), -1, rows.shape[1])
+    products = (cells @ template.transpose(1, 2)).view(*index.shape[:2], side, side, num_samples)
+    return cells, blend(products, share).flatten(2)
+
+
+class _CorrelateLinear(torch.autograd.Function):
+    """rows (R, C), template (P, S, C), index (P, T, cells), share (P, T, 2), weight (D, S * S), bias -> (P, T, D).
+
+    The backward pass gathers and compares again: neither cells nor dot products are kept.
+    """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
-    def forward(ctx, rows, template, index, share):
-        ctx.save_for_backward(rows, template, index, share)
-        num_samples, side = template.shape[1], round(index.shape[-1] ** 0.5)
-        volume = rows.new_empty(*index.shape[:2], num_samples, num_samples)
+    def forward(ctx, rows, template, index, share, weight, bias, dtype):
+        ctx.save_for_backward(rows, template, index, share, weight)
+        embedded = rows.new_empty(*index.shape[:2], len(weight), dtype=dtype)
+        weight, bias = weight.to(dtype), bias.to(dtype)
         for part in _parts(rows, index):
-            cells = rows[index[part]]  # (p, T, cells, C)
-            products = cells.flatten(1, 2) @ template[part].transpose(1, 2)
-            products = products.view(*cells.shape[:2], side, side, num_samples)
-            volume[part] = blend(products, share[part]).flatten(2, 3)
-        return volume.flatten(2)
+            _, volume = _compare(rows, template[part], index[part], share[part])
+            torch.addmm(bias, volume.flatten(0, 1).to(dtype), weight.t(), out=embedded[part].flatten(0, 1))
+        return embedded
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx, grad):
-        rows, template, index, share = ctx.saved_tensors
+        rows, template, index, share, weight = ctx.saved_tensors
         num_samples, side = template.shape[1], round(template.shape[1] ** 0.5)
-        grad_rows, grad_template = torch.zeros_like(rows), torch.empty_like(template)
-        grad = grad.unflatten(2, (side, side, num_samples))
+        grad_rows, grad_template, grad_weight = (torch.zeros_like(x) for x in (rows, template, weight))
         for part in _parts(rows, index):
-            products = spread(grad[part], share[part]).flatten(1, 3)  # (p, T * cells, S)
-            cells = rows[index[part]].flatten(1, 2)
+            cells, volume = _compare(rows, template[part], index[part], share[part])
+            grad_part = grad[part].flatten(0, 1)  # (p * T, D)
+            grad_weight.addmm_(grad_part.t().to(weight.dtype), volume.flatten(0, 1).to(weight.dtype))
+            grad_volume = (grad_part @ weight.to(grad.dtype)).to(rows.dtype)
+            grad_volume = grad_volume.view(*volume.shape[:2], side, side, num_samples)
+            products = spread(grad_volume, share[part]).flatten(1, 3)  # (p, T * cells, S)
             torch.bmm(products.transpose(1, 2), cells, out=grad_template[part])
             grad_rows.index_add_(0, index[part].flatten(), (products @ template[part]).flatten(0, 1))
-        return grad_rows, grad_template, None, None
+        return grad_rows, grad_template, None, None, grad_weight, grad.sum((0, 1)).to(weight.dtype), None
 
 
 def _parts(rows: torch.Tensor, index: torch.Tensor) -> list[slice]:

@@ -10,14 +10,78 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.models.cotracker3.config import Cotracker3Config
+from trainer.models.cotracker3.plain_cpu import is_plain_cpu
 
-FRAMES_AT_ONCE = 8
-"""Frames that are encoded together where nothing is trained: more cost memory and no less time."""
+FRAMES_AT_ONCE = 4
+"""Frames that are encoded together: their maps are small enough to be used again from the cache and the heap."""
+NORM_EPSILON = 1e-5
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
-    """Instance norm without weights, (B, C, h, w)."""
-    return F.instance_norm(x)
+    """Instance norm without weights of what a convolution gave, (B, C, h, w), in its place on a CPU."""
+    return _Normalise.apply(x) if is_plain_cpu(x) else F.instance_norm(x, eps=NORM_EPSILON)
+
+
+def convolve_positive(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
+    """ReLU, then a convolution. x (B, C, h, w) may be overwritten where nothing is trained."""
+    if not torch.is_grad_enabled():
+        return convolution(x.relu_())
+    if not is_plain_cpu(x):
+        return convolution(x.relu())
+    return _ConvolvePositive.apply(x, convolution.weight, convolution.bias, convolution.padding)
+
+
+class _Normalise(torch.autograd.Function):
+    """x (B, C, h, w) -> x normalised, in place: of the two, only the result is kept. Fast with channels last, too."""
+
+    @staticmethod
+    def forward(ctx, x):
+        x.sub_(x.mean((2, 3), keepdim=True))
+        inverse = x.square().mean((2, 3), keepdim=True).add_(NORM_EPSILON).rsqrt_()  # (B, C, 1, 1)
+        x.mul_(inverse)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x, inverse)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, inverse = ctx.saved_tensors
+        along = (grad * x).mean((2, 3), keepdim=True)
+        return torch.addcmul(grad, x, along, value=-1).sub_(grad.mean((2, 3), keepdim=True)).mul_(inverse)
+
+
+class _ConvolvePositive(torch.autograd.Function):
+    """Keeps x and not what of it is positive, which the backward pass finds again."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, padding):
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        return F.conv2d(x.relu(), weight, bias, padding=padding)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            grad, x.relu(), weight, weight.shape[:1], (1, 1), ctx.padding, (1, 1), False, (0, 0), 1, (True, True, True)
+        )
+        return grad_x.mul_(x > 0), grad_weight, grad_bias, None
+
+
+class _AddPositive(torch.autograd.Function):
+    """relu(relu(x) + y); keeps x, which the norm keeps anyway, and the result."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        result = x.relu().add_(y).relu_()
+        ctx.save_for_backward(x, result)
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, result = ctx.saved_tensors
+        grad = grad * (result > 0)
+        return grad * (x > 0), grad
 
 
 class ResidualBlock(nn.Module):
@@ -31,9 +95,38 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else normalise(self.downsample(x))
-        x = F.relu_(normalise(self.conv1(x)))
-        # In place, as nothing else needs the outputs of norms: a third of the encoder's memory in training.
-        return F.relu_(F.relu_(normalise(self.conv2(x))) + shortcut)
+        return _AddPositive.apply(normalise(convolve_positive(normalise(self.conv1(x)), self.conv2)), shortcut)
+
+
+def convolve_resized(x: torch.Tensor, weight: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """A 3x3 convolution (D, C, 3, 3) of maps x (B, C, h, w) enlarged to `size` (H, W): (B, D, H, W).
+
+    To enlarge (bilinearly, corners onto corners) is linear too, so the nine products of the convolution are formed on
+    the small maps: less work by as much as those are smaller. Then columns and rows are enlarged and added up.
+    """
+    batch, channels, height, width = x.shape
+    outputs = weight.shape[0]
+    cells = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    products = cells @ weight.permute(1, 2, 3, 0).reshape(channels, -1)  # (B * h * w, 3 * 3 * D)
+    products = products.view(batch, height * width, 3, 3 * outputs).transpose(1, 2)
+    rows, columns = enlarge_taps(height, size[0], x), enlarge_taps(width, size[1], x)
+    tall = torch.bmm(
+        rows.flatten(1).expand(batch, -1, -1), products.reshape(batch, 3 * height, width * 3 * outputs)
+    )  # (B, H, w * 3 * D)
+    wide = torch.bmm(
+        columns.transpose(1, 2).flatten(1).expand(batch * size[0], -1, -1), tall.view(-1, width * 3, outputs)
+    )  # (B * H, W, D)
+    return wide.view(batch, *size, outputs).permute(0, 3, 1, 2)
+
+
+def enlarge_taps(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """Shares (size, 3, length) of a row's cells in the enlarged cells before, at and after each; none beyond the edge.
+
+    Of the type and on the device of `like`.
+    """
+    identity = torch.eye(length, dtype=like.dtype, device=like.device)[None]
+    enlarged = F.interpolate(identity, size, mode="linear", align_corners=True)[0]  # (length, size)
+    return F.pad(enlarged, (1, 1)).unfold(1, 3, 1).permute(1, 2, 0)
 
 
 def make_stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
@@ -60,13 +153,28 @@ class Encoder(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         size = frames.shape[-2] // 4, frames.shape[-1] // 4
-        x = F.relu_(normalise(self.conv1(frames)))
+        if frames.device.type == "cpu":
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        x = F.relu(normalise(self.conv1(frames)))
         parts = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
-            same = x.shape[-2:] == size
-            parts.append(x if same else F.interpolate(x, size, mode="bilinear", align_corners=True))
-        return self.conv3(F.relu_(normalise(self.conv2(torch.cat(parts, 1)))))
+            parts.append(x)
+        return convolve_positive(normalise(self.join(parts, size)), self.conv3)
+
+    def join(self, parts: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """`conv2` of the stages' maps, all resized to `size` (h, w) and concatenated."""
+        large = [x if x.shape[-2:] == size else resize(x, size) for x in parts[:2]]
+        weights = self.conv2.weight.split([x.shape[1] for x in parts], 1)
+        joined = F.conv2d(torch.cat(large, 1), torch.cat(weights[:2], 1), self.conv2.bias, padding=1)
+        for x, weight in zip(parts[2:], weights[2:], strict=True):
+            joined = joined.add_(convolve_resized(x, weight, size))
+        return joined
+
+
+def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Maps (B, C, h, w) at another size, bilinearly, the corners' centres laid onto each other."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def make_levels(features: torch.Tensor, num_levels: int) -> list[torch.Tensor]:

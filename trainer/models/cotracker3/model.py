@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.models.cotracker3.config import MOTION_FREQUENCIES, STEP, STRIDE, Cotracker3Config
-from trainer.models.cotracker3.correlation import correlate, sample_square
+from trainer.models.cotracker3.correlation import correlate_linear, sample_square
 from trainer.models.cotracker3.encoder import FRAMES_AT_ONCE, Encoder, join_levels, make_levels
 from trainer.models.cotracker3.estimates import (
     carry_on,
@@ -51,8 +51,9 @@ class CorrelationMlp(nn.Module):
         self.fc1 = nn.Linear(config.support**2, config.dim)
         self.fc2 = nn.Linear(config.dim, config.correlation_dim)
 
-    def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(volume)))
+    def forward(self, level: torch.Tensor, template: torch.Tensor, points: torch.Tensor, radius: int) -> torch.Tensor:
+        """Embedded comparisons (B, N, T, C) on a level (B, T, h, w, C) around points (B, N, T, 2) in its cells."""
+        return self.fc2(F.gelu(correlate_linear(level, template, points, radius, self.fc1)))
 
 
 class Cotracker3(nn.Module):
@@ -78,7 +79,7 @@ class Cotracker3(nn.Module):
 
     def encode(self, video: torch.Tensor) -> Levels:
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
-        step = video.shape[1] if torch.is_grad_enabled() else FRAMES_AT_ONCE
+        step = FRAMES_AT_ONCE if video.device.type == "cpu" or not torch.is_grad_enabled() else video.shape[1]
         return join_levels([self._encode(frames) for frames in video.split(step, 1)])
 
     def _encode(self, frames: torch.Tensor) -> Levels:
@@ -119,7 +120,7 @@ class Cotracker3(nn.Module):
         """What the transformer adds to an estimate, (B, T, N, 4)."""
         points = now.points.transpose(1, 2)  # (B, N, T, 2)
         compared = [
-            self.corr_mlp(correlate(level, template, points / 2**i, self.config.radius)).transpose(1, 2)
+            self.corr_mlp(level, template, points / 2**i, self.config.radius).transpose(1, 2)
             for i, (level, template) in enumerate(zip(levels, templates, strict=True))
         ]
         seen = torch.stack([now.visibility, now.confidence], -1)
@@ -255,7 +256,11 @@ class OnlineWindow:
         self.is_made = torch.zeros_like(queries[..., 0], dtype=torch.bool)  # (B, N): the templates of which points
 
     def advance(self, levels: Levels) -> list[Estimate]:
-        """The estimates of the next window from its features (B, up to window, h, w, C); the last frame is repeated."""
+        """The estimates of the next window from its features (B, up to window, h, w, C); the last frame is repeated.
+
+        A stream keeps the features of the frames that the next window shares, and encodes each frame once:
+        `join_levels([[x[:, step:] for x in levels], model.encode(new_frames)])`, step being window // STEP.
+        """
         model, size = self.model, self.model.config.window
         step = size // STEP
         new = model.make_templates(levels, self.queries, self.first)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.models.cotracker3.config import Cotracker3Config
+from trainer.models.cotracker3.feed_forward import Mlp, norm
 
 MLP_RATIO = 4
 
@@ -36,22 +37,6 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).flatten(2, 3).transpose(1, 2)  # (B, N * heads, T, C / heads)
 
 
-class Mlp(nn.Module):
-    """Linear, GELU (tanh), linear; keys fc1 and fc2."""
-
-    def __init__(self, dim: int, hidden: int):
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-def norm(x: torch.Tensor) -> torch.Tensor:
-    """Layer norm without weights."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
-
-
 class SelfBlock(nn.Module):
     """Attention among tokens (B, T, N, C), then the feed-forward net, both with a shortcut."""
 
@@ -62,8 +47,7 @@ class SelfBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, *, over_time: bool) -> torch.Tensor:
         normed = norm(x)
-        x = x + self.attn(normed, normed, over_time=over_time)
-        return x + self.mlp(norm(x))
+        return self.mlp(x + self.attn(normed, normed, over_time=over_time))
 
 
 class CrossBlock(nn.Module):
@@ -76,8 +60,7 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(config.dim, MLP_RATIO * config.dim)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        x = x + self.cross_attn(norm(x), self.norm_context(context), over_time=False)
-        return x + self.mlp(norm(x))
+        return self.mlp(x + self.cross_attn(norm(x), self.norm_context(context), over_time=False))
 
 
 class UpdateFormer(nn.Module):
@@ -106,7 +89,8 @@ class UpdateFormer(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         points = self.input_transform(tokens)
-        virtual = self.virual_tracks.transpose(1, 2).expand(*points.shape[:2], -1, -1)  # (B, T, V, C)
+        # At first a virtual track is the same in all frames, and so is what it attends to: one frame stands for all.
+        virtual = self.virual_tracks.transpose(1, 2)  # (1, 1, V, C)
         for time, gather, mix, scatter in zip(
             self.time_blocks,
             self.space_virtual2point_blocks,
@@ -115,6 +99,6 @@ class UpdateFormer(nn.Module):
             strict=True,
         ):
             points, virtual = time(points, over_time=True), time(virtual, over_time=True)
-            virtual = mix(gather(virtual, points), over_time=False)
+            virtual = mix(gather(virtual.expand(*points.shape[:2], -1, -1), points), over_time=False)
             points = scatter(points, virtual)
         return torch.cat([self.flow_head(points), self.vis_conf_head(points)], -1)
