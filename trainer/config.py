@@ -184,7 +184,7 @@ class TrainingConfig:
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
     compile: bool = False
-    """Let torch.compile translate model and losses: minutes at the start, rounding other than without."""
+    """Let torch.compile translate parts of the model: a minute at the start, rounding other than without."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,18 +191,19 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
 
 
 def distribute(recipe: Recipe, process: Process, state: State) -> None:
-    """Wrap the objective: in DDP where there are several processes, and in torch.compile where the recipe asks.
+    """Wrap the objective in DDP where there are several processes; compile the model's parts where the recipe asks.
 
     The buckets that DDP exchanges are the gradients themselves (no second copy of them). Not used: static_graph, which
     saves nothing where all parameters take part and forbids no_sync; find_unused_parameters, for the same reason.
     """
+    if recipe.training.compile:
+        for part in state.objective.task.parts_to_compile(state.model):
+            part.compile()  # in place
     if process.world_size > 1:
         # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         devices = [process.local_rank] if process.device.type == "cuda" else None
         state.objective = DistributedDataParallel(state.objective, device_ids=devices, gradient_as_bucket_view=True)
-    if recipe.training.compile:
-        state.objective.compile()  # in place, DDP included: torch then exchanges gradients while others are computed
 
 
 def steps_per_epoch(recipe: Recipe, num_clips: int, process: Process) -> int:

@@ -17,7 +17,7 @@ from generation.config import as_words, parse_recipe, parse_tracks
 from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
 from workflow.archive import NOTE
 from workflow.settings import Benchmark, Dataset, read_settings
-from workflow.sources import SOURCES, digest_of, making_of, models
+from workflow.sources import SOURCES, digest_of, making_of
 
 RESOLUTION = 256
 
@@ -78,9 +78,7 @@ class Plan:
                 )
 
     def _check_edges(self, stage: str, recipe: dict[str, Any]) -> None:
-        dataset, source, model = recipe["data"]["dataset"], recipe["init_from"], recipe["model"].get("name")
-        if model not in models():
-            raise ValueError(f"stages.{stage}: there is no model.name={model}, {suggestion(str(model), models())}")
+        dataset, source = recipe["data"]["dataset"], recipe["init_from"]
         if dataset not in self.datasets:
             raise ValueError(
                 f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, self.datasets)}"
@@ -235,14 +233,15 @@ class Plan:
 
     def facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
         """All that decides the outputs of a job apart from its inputs, as short texts."""
-        return making_of(rule, self._model_of(rule, wildcards)) | self._own_facts(rule, wildcards)
+        return making_of(rule, *self._models_of(rule, wildcards)) | self._own_facts(rule, wildcards)
 
-    def _model_of(self, rule: str, wildcards: dict[str, str]) -> str:
-        """The name of the model whose code decides a job's outputs, if one does."""
+    def _models_of(self, rule: str, wildcards: dict[str, str]) -> list[str]:
+        """Names of the models whose code decides a job's outputs: a stage's own, and its teachers'."""
         if not SOURCES[rule].has_model:
-            return ""
+            return []
         stage = wildcards["stage"] if rule == "train_stage" else wildcards["tracker"].removesuffix("-untrained")
-        return self.recipes[stage]["model"]["name"]
+        teachers = self.labels[stage].teachers if rule == "train_stage" and stage in self.labels else ()
+        return sorted({self.recipes[each]["model"]["name"] for each in (stage, *teachers) if each in self.recipes})
 
     def _own_facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
         if rule == "render_shard":
@@ -342,7 +341,7 @@ class Plan:
         paths = (
             "paths.run_root=runs",
             f"paths.output_dir=results/{stage}",
-            f"paths.source_digest={digest_of('train_stage', self._model_of('train_stage', {'stage': stage}))}",
+            f"paths.source_digest={digest_of('train_stage', *self._models_of('train_stage', {'stage': stage}))}",
         )
         return quote([f"stage={stage}", *self.stages[stage].overrides, *paths])
 

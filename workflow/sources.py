@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
-from workflow.digest import ROOT, source_digest
+from workflow.digest import source_digest
 
 
 @dataclass(frozen=True)
@@ -73,29 +73,24 @@ SOURCES = {
 }
 
 
-def models() -> list[str]:
-    """The names of all models: the folders of trainer/models that hold a task."""
-    return sorted(path.parent.name for path in (ROOT / "trainer" / "models").glob("*/task.py"))
-
-
 @cache
-def digest_of(rule: str, model: str = "") -> str:
+def digest_of(rule: str, *models: str) -> str:
     """Digest of the code and data files behind a rule; empty for a rule that has none of ours.
 
-    A rule that has a model is given its name.
+    A rule that has a model is given its name, and those of models that label for it.
     """
     source = SOURCES[rule]
-    assert source.has_model == bool(model), rule
-    entries = (*source.entries, f"trainer.models.{model}.task") if model else source.entries
+    assert source.has_model == bool(models), rule
+    entries = (*source.entries, *(f"trainer.models.{model}.task" for model in models))
     if not entries and not source.files:
         return ""
     return source_digest(*entries, files=source.files, apart_from=source.apart_from)
 
 
 @cache
-def making_of(rule: str, model: str = "") -> dict[str, str]:
+def making_of(rule: str, *models: str) -> dict[str, str]:
     """The code digest and package versions of a rule, as facts for its outputs' provenance."""
-    code = digest_of(rule, model)
+    code = digest_of(rule, *models)
     # The local label tells builds of one version apart (2.13.0+cpu): results may travel between machines.
     versions = {package: version(package).split("+")[0] for package in SOURCES[rule].packages}
     return ({"source": code} if code else {}) | versions

@@ -3,8 +3,19 @@
 import dataclasses
 
 import pytest
+import yaml
 
-from trainer.config import DataConfig, as_dict, compose, compose_launch, from_dict, recipe_digest, stages
+from trainer.config import (
+    CONFIG_DIRECTORY,
+    DataConfig,
+    as_dict,
+    compose,
+    compose_launch,
+    from_dict,
+    recipe_digest,
+    stages,
+)
+from trainer.models import TASKS
 
 STEPS = ["training.num_epochs=null", "training.num_steps=5"]
 
@@ -84,8 +95,10 @@ def test_identity_ignores_what_cannot_change_the_weights():
         assert recipe_digest(compose("lbm", [*STEPS, deciding])) != plain
 
 
-def test_every_stage_composes():
+def test_every_stage_composes_and_says_what_it_trains():
     for stage in stages():
+        text = (CONFIG_DIRECTORY / "stage" / f"{stage}.yaml").read_text()
+        assert yaml.safe_load(text)["trains_model"]["name"] in TASKS
         recipe, paths = compose_launch(stage)
         assert recipe.stage == stage
         assert paths.source_digest == ""

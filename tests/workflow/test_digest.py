@@ -119,7 +119,8 @@ def test_an_entry_or_file_that_does_not_exist_is_named(repository):
 
 def test_every_rule_s_sources_exist_and_differ():
     digests = {
-        rule: sources.digest_of(rule, "lbm" if source.has_model else "") for rule, source in sources.SOURCES.items()
+        rule: sources.digest_of(rule, *(["lbm"] if source.has_model else []))
+        for rule, source in sources.SOURCES.items()
     }
     own = [value for value in digests.values() if value]
     assert len(own) == len(set(own))

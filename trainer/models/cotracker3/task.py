@@ -28,6 +28,11 @@ def fit_weights(tensors: dict[str, torch.Tensor], model: Cotracker3) -> dict[str
     return learnt | {"time_emb": model.time_emb}
 
 
+def parts_to_compile(model: Cotracker3) -> list[nn.Module]:
+    """What torch.compile takes as one program each: the encoder and the transformer."""
+    return [model.fnet, model.updateformer]
+
+
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weighted losses by name of a batch: video (B, T, H, W, 3) uint8, queries, tracks, visible in source pixels."""
     video = batch["video"].permute(0, 1, 4, 2, 3)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.config import build as build_dataclass
+from trainer.models.lbm.blocks import FeedForward
 from trainer.models.lbm.config import LbmConfig
 from trainer.models.lbm.model import Lbm
 
@@ -28,6 +29,14 @@ def fit_weights(tensors: dict[str, torch.Tensor], model: Lbm) -> dict[str, torch
     sizes = {key: own[key] for key in ("transformer.spatial_shapes", "transformer.start_levels")}
     fits = all(key in tensors and tensors[key].shape == value.shape for key, value in sizes.items())
     return tensors | {name: embedding} | (sizes if fits else {})
+
+
+def parts_to_compile(model: Lbm) -> list[nn.Module]:
+    """What torch.compile takes in seconds: the encoder and the feed-forward nets.
+
+    All else runs through a memory that grows and through formulations of our own: every frame would be a program.
+    """
+    return [model.backbone, *(module for module in model.modules() if isinstance(module, FeedForward))]
 
 
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
