@@ -8,6 +8,8 @@ feature is interpolated. Legend: B batch, T frames, N points, C channels, h w ce
 import torch
 from torch import nn
 
+from trainer.models.cotracker3.linear import multiply
+
 POINTS_AT_ONCE = 8
 """Tracks whose cells are gathered together: these stay in the processor's cache."""
 
@@ -76,7 +78,7 @@ def correlate_linear(
         embedded = _CorrelateLinear.apply(
             rows, template.flatten(0, 1).to(rows.dtype), index, share, linear.weight, linear.bias, dtype
         )
-    return embedded.view(*points.shape[:3], -1)
+    return embedded.view(*points.shape[:3], linear.out_features)
 
 
 def _locate(level: torch.Tensor, points: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -111,7 +113,7 @@ class _CorrelateLinear(torch.autograd.Function):
         weight, bias = weight.to(dtype), bias.to(dtype)
         for part in _parts(rows, index):
             _, volume = _compare(rows, template[part], index[part], share[part])
-            torch.addmm(bias, volume.flatten(0, 1).to(dtype), weight.t(), out=embedded[part].flatten(0, 1))
+            embedded[part] = multiply(volume.flatten(0, 1).to(dtype), weight, bias).view_as(embedded[part])
         return embedded
 
     @staticmethod
@@ -123,7 +125,7 @@ class _CorrelateLinear(torch.autograd.Function):
             cells, volume = _compare(rows, template[part], index[part], share[part])
             grad_part = grad[part].flatten(0, 1)  # (p * T, D)
             grad_weight.addmm_(grad_part.t().to(weight.dtype), volume.flatten(0, 1).to(weight.dtype))
-            grad_volume = (grad_part @ weight.to(grad.dtype)).to(rows.dtype)
+            grad_volume = multiply(grad_part, weight.to(grad.dtype).t()).to(rows.dtype)
             grad_volume = grad_volume.view(*volume.shape[:2], side, side, num_samples)
             products = spread(grad_volume, share[part]).flatten(1, 3)  # (p, T * cells, S)
             torch.bmm(products.transpose(1, 2), cells, out=grad_template[part])

@@ -13,7 +13,8 @@ from trainer.models.cotracker3.config import Cotracker3Config
 from trainer.models.cotracker3.plain_cpu import is_plain_cpu
 
 FRAMES_AT_ONCE = 4
-"""Frames that are encoded together: their maps are small enough to be used again from the cache and the heap."""
+"""Frames that are encoded together on a CPU: their maps are small enough for its cache, and for memory used before."""
+FRAMES_AT_ONCE_ELSEWHERE = 64
 NORM_EPSILON = 1e-5
 
 
@@ -179,7 +180,7 @@ def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def make_levels(features: torch.Tensor, num_levels: int) -> list[torch.Tensor]:
     """Unit features of every level, finest first, (B, h, w, C): the channels of a cell lie together."""
-    features = features.float()
+    features = features.float().contiguous(memory_format=torch.channels_last)
     squared = features.square().sum(1, keepdim=True)
     levels = [features / squared.clamp(min=1e-12).sqrt()]
     for _ in range(1, num_levels):

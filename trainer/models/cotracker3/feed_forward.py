@@ -7,16 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trainer.models.cotracker3.linear import multiply, norm, norm_backward
 from trainer.models.cotracker3.plain_cpu import is_plain_cpu
 
-EPSILON = 1e-6
 ROWS_AT_ONCE = 512
 """Tokens whose hidden values are computed together: these stay in the processor's cache."""
-
-
-def norm(x: torch.Tensor) -> torch.Tensor:
-    """Layer norm without weights."""
-    return F.layer_norm(x, x.shape[-1:], eps=EPSILON)
 
 
 class Mlp(nn.Module):
@@ -39,13 +34,13 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight1, bias1, weight2, bias2, keeps):
         result = torch.empty_like(x)
-        hidden = x.new_empty(len(x) if keeps else ROWS_AT_ONCE, len(weight1))  # (R, D)
+        hidden = x.new_empty(len(x) if keeps else 0, len(weight1))  # (R, D)
         for rows in _parts(x):
-            part = x[rows]
-            h = hidden[rows] if keeps else hidden[: len(part)]
-            torch.addmm(bias1, norm(part), weight1.t(), out=h)
-            h = torch.ops.aten.gelu(h, approximate="tanh")
-            torch.addmm(part, h, weight2.t(), out=result[rows]).add_(bias2)
+            h = multiply(norm(x[rows]), weight1, bias1)
+            if keeps:
+                hidden[rows] = h
+            torch.ops.aten.gelu_(h, approximate="tanh")
+            torch.add(x[rows], multiply(h, weight2, bias2), out=result[rows])
         ctx.save_for_backward(x, hidden, weight1, weight2)
         return result
 
@@ -59,14 +54,10 @@ class _FeedForward(torch.autograd.Function):
         for rows in _parts(x):
             part, h = grad[rows], hidden[rows]
             grad_weight2.addmm_(part.t(), F.gelu(h, approximate="tanh"))
-            grad_h = torch.ops.aten.gelu_backward(part @ weight2, h, approximate="tanh")
-            normed, mean, inverse = torch.native_layer_norm(x[rows], x.shape[1:], None, None, EPSILON)
-            grad_weight1.addmm_(grad_h.t(), normed)
+            grad_h = torch.ops.aten.gelu_backward(multiply(part, weight2.t()), h, approximate="tanh")
+            grad_weight1.addmm_(grad_h.t(), norm(x[rows]))
             grad_bias1 += grad_h.sum(0)
-            through, *_ = torch.ops.aten.native_layer_norm_backward(
-                grad_h @ weight1, x[rows], x.shape[1:], mean, inverse, None, None, (True, False, False)
-            )
-            torch.add(part, through, out=grad_x[rows])
+            torch.add(part, norm_backward(multiply(grad_h, weight1.t()), x[rows]), out=grad_x[rows])
         return grad_x, grad_weight1, grad_bias1, grad_weight2, grad.sum(0), None
 
 

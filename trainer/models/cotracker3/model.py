@@ -14,7 +14,13 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.models.cotracker3.config import MOTION_FREQUENCIES, STEP, STRIDE, Cotracker3Config
 from trainer.models.cotracker3.correlation import correlate_linear, sample_square
-from trainer.models.cotracker3.encoder import FRAMES_AT_ONCE, Encoder, join_levels, make_levels
+from trainer.models.cotracker3.encoder import (
+    FRAMES_AT_ONCE,
+    FRAMES_AT_ONCE_ELSEWHERE,
+    Encoder,
+    join_levels,
+    make_levels,
+)
 from trainer.models.cotracker3.estimates import (
     carry_on,
     choose,
@@ -25,6 +31,7 @@ from trainer.models.cotracker3.estimates import (
     start_from_queries,
 )
 from trainer.models.cotracker3.grids import make_support
+from trainer.models.cotracker3.linear import linear
 from trainer.models.cotracker3.losses import Estimate, Truth, sum_losses
 from trainer.models.cotracker3.update_former import UpdateFormer
 
@@ -53,11 +60,14 @@ class CorrelationMlp(nn.Module):
 
     def forward(self, level: torch.Tensor, template: torch.Tensor, points: torch.Tensor, radius: int) -> torch.Tensor:
         """Embedded comparisons (B, N, T, C) on a level (B, T, h, w, C) around points (B, N, T, 2) in its cells."""
-        return self.fc2(F.gelu(correlate_linear(level, template, points, radius, self.fc1)))
+        return linear(F.gelu(correlate_linear(level, template, points, radius, self.fc1)), self.fc2)
 
 
 class Cotracker3(nn.Module):
     """The tracker; its state dict has the keys of the published weights."""
+
+    knows_hidden = True
+    """Its training gives it positions of hidden points, too."""
 
     def __init__(self, config: Cotracker3Config):
         super().__init__()
@@ -69,9 +79,6 @@ class Cotracker3(nn.Module):
         if config.freeze_visibility:
             self.updateformer.vis_conf_head.requires_grad_(False)
 
-    knows_hidden = True
-    """Its training gives it positions of hidden points, too."""
-
     @property
     def is_causal(self) -> bool:
         """Whether nothing is known of the frames before a query: offline, all frames are tracked at once."""
@@ -79,12 +86,10 @@ class Cotracker3(nn.Module):
 
     def encode(self, video: torch.Tensor) -> Levels:
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
-        step = FRAMES_AT_ONCE if video.device.type == "cpu" or not torch.is_grad_enabled() else video.shape[1]
-        return join_levels([self._encode(frames) for frames in video.split(step, 1)])
-
-    def _encode(self, frames: torch.Tensor) -> Levels:
-        features = self.fnet(2 * (frames.flatten(0, 1).float() / 255) - 1)
-        return [x.unflatten(0, frames.shape[:2]) for x in make_levels(features, self.config.num_levels)]
+        frames = video.flatten(0, 1)
+        step = FRAMES_AT_ONCE if frames.device.type == "cpu" else FRAMES_AT_ONCE_ELSEWHERE
+        features = torch.cat([self.fnet(2 * (part.float() / 255) - 1) for part in frames.split(step)])
+        return [x.unflatten(0, video.shape[:2]) for x in make_levels(features, self.config.num_levels)]
 
     def make_templates(self, levels: Levels, queries: torch.Tensor, first: int = 0) -> Levels:
         """Features (B, N, S, C) around the queries (B, N, 3) (t, x, y) cells on each level of frames from `first` on.

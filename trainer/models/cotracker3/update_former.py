@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainer.models.cotracker3.config import Cotracker3Config
-from trainer.models.cotracker3.feed_forward import Mlp, norm
+from trainer.models.cotracker3.feed_forward import Mlp
+from trainer.models.cotracker3.linear import linear
 
 MLP_RATIO = 4
 
 
 class Attention(nn.Module):
-    """Attention of x (B, T, N, C) to a context (B, T, M, C), over the frames of a track or within a frame."""
+    """Attention of the norm of x (B, T, N, C) to itself, or to a context (B, T, M, C), over the frames of a track or
+    within a frame."""
 
     def __init__(self, config: Cotracker3Config):
         super().__init__()
@@ -23,11 +25,13 @@ class Attention(nn.Module):
         self.to_kv = nn.Linear(config.dim, 2 * config.dim)
         self.to_out = nn.Linear(config.dim, config.dim)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor, *, over_time: bool) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None, *, over_time: bool) -> torch.Tensor:
         split = self._by_track if over_time else self._by_frame
-        key, value = self.to_kv(context).chunk(2, -1)
-        attended = F.scaled_dot_product_attention(split(self.to_q(x)), split(key), split(value))
-        return self.to_out(attended.transpose(1, 2).reshape(x.shape))
+        query = linear(x, self.to_q, normed=True)
+        both = linear(x, self.to_kv, normed=True) if context is None else linear(context, self.to_kv)
+        key, value = both.chunk(2, -1)
+        attended = F.scaled_dot_product_attention(split(query), split(key), split(value))
+        return linear(attended.transpose(1, 2).reshape(x.shape), self.to_out)
 
     def _by_frame(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(0, 1).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B * T, heads, N, C / heads)
@@ -46,8 +50,7 @@ class SelfBlock(nn.Module):
         self.mlp = Mlp(config.dim, MLP_RATIO * config.dim)
 
     def forward(self, x: torch.Tensor, *, over_time: bool) -> torch.Tensor:
-        normed = norm(x)
-        return self.mlp(x + self.attn(normed, normed, over_time=over_time))
+        return self.mlp(x + self.attn(x, over_time=over_time))
 
 
 class CrossBlock(nn.Module):
@@ -60,7 +63,7 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(config.dim, MLP_RATIO * config.dim)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        return self.mlp(x + self.cross_attn(norm(x), self.norm_context(context), over_time=False))
+        return self.mlp(x + self.cross_attn(x, self.norm_context(context), over_time=False))
 
 
 class UpdateFormer(nn.Module):
@@ -88,7 +91,7 @@ class UpdateFormer(nn.Module):
             nn.init.trunc_normal_(head.weight, std=0.001)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        points = self.input_transform(tokens)
+        points = linear(tokens, self.input_transform)
         # At first a virtual track is the same in all frames, and so is what it attends to: one frame stands for all.
         virtual = self.virual_tracks.transpose(1, 2)  # (1, 1, V, C)
         for time, gather, mix, scatter in zip(
