@@ -76,7 +76,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold SIGNALS back for a block: processes that start in it never get them, this one gets them afterwards.
+    """Hold SIGNALS back for a block: processes that start in it never get them, this thread gets them afterwards.
 
     A scheduler signals a whole process group, and loader processes would die of it in the middle of the step.
     """

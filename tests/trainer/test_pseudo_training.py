@@ -78,6 +78,7 @@ def steps_done(folder: Path) -> int:
     return metrics[0].read_text().count("grad_norm") if metrics else 0
 
 
+@pytest.mark.slow
 def test_kill_9_then_again_gives_the_same_weights_and_the_head_stays(tmp_path):
     inputs = make_inputs(tmp_path, "cotracker3_online_real")
     killed = launch_words(tmp_path, "killed", "stage=cotracker3_online_real", "training.num_steps=12", *inputs)
