@@ -6,6 +6,7 @@ against 1024 samples without denoising, and with Blender's own importance map.
 
 parts:
   cost       CPU-seconds a frame by resolution and samples, and what is spent outside path tracing
+  shard      the same of whole clips, several by one process
   parts      what single settings cost: denoiser, importance map, EXR, one sample
   quality    PSNR to 1024 samples, by samples, denoiser and importance map
   kubric     the same scene and samples by Kubric's own settings and by ours, in turn
@@ -52,19 +53,21 @@ class Bench:
         self.options = options
 
     def run(self, words: tuple[str, ...], *, way: str = "ours", threads: int = 1, affinity: int = 1, copy: str = "",
-            writes_exr: bool = True) -> dict[str, float]:  # fmt: skip
+            writes_exr: bool = True, num_clips: int = 1) -> dict[str, Any]:  # fmt: skip
         """CPU-seconds by phase of one process, and its wall time; from its file where it ran before."""
         name = "-".join(
-            [way, *(w.replace("=", "") for w in words), f"{threads}t{affinity}c", *(["noexr"] * (not writes_exr))]
-        )
+            [way, *(w.replace("=", "") for w in words), f"{threads}t{affinity}c", *(["noexr"] * (not writes_exr)),
+             *([f"{num_clips}clips"] * (num_clips > 1))]
+        )  # fmt: skip
         out = self.options.out / (name + copy)
         if (out / "result.json").is_file():
             return json.loads((out / "result.json").read_text())
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         config = parse_recipe("movi_f", (f"num_frames={NUM_FRAMES}", *SHARP, *words))
-        job = {"recipe": asdict(config), "seed": SEED, "assets": str(self.options.assets), "out": str(out), "way": way,
-               "threads": threads, "affinity": affinity, "writes_exr": writes_exr}  # fmt: skip
+        job = {"recipe": asdict(config), "seeds": list(range(SEED, SEED + num_clips)), "out": str(out), "way": way,
+               "assets": str(self.options.assets), "threads": threads, "affinity": affinity,
+               "writes_exr": writes_exr}  # fmt: skip
         (out / "job.json").write_text(json.dumps(job))
         command = [str(self.options.renderer), "-P", "-s", str(STAGE), str(out / "job.json")]
         began = time.monotonic()
@@ -74,22 +77,23 @@ class Bench:
         if result.returncode:
             sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
         spent = json.loads(result.stdout.strip().splitlines()[-1]) | {"wall": time.monotonic() - began}
-        for leftover in ("scratch", "layers"):
-            shutil.rmtree(out / leftover, ignore_errors=True)
+        for leftover in (*out.glob("*/scratch"), *out.glob("*/layers")):
+            shutil.rmtree(leftover)
         (out / "result.json").write_text(json.dumps(spent))
-        print(f"{name}: {spent}", file=sys.stderr, flush=True)
+        totals = {phase: round(value, 2) for phase, value in spent.items() if phase != "frames"}
+        print(f"{name}: {totals}", file=sys.stderr, flush=True)
         return spent | {"name": name}
 
     def frames_of(self, words: tuple[str, ...], way: str = "ours") -> np.ndarray:
         """The run's pictures (T, H, W, 3)."""
         self.run(words, way=way)
-        folder = self.options.out / "-".join([way, *(w.replace("=", "") for w in words), "1t1c"]) / "clip" / "frames"
-        return np.stack([iio.imread(path) for path in sorted(folder.glob("*.png"))])
+        folder = self.options.out / "-".join([way, *(w.replace("=", "") for w in words), "1t1c"])
+        return np.stack([iio.imread(path) for path in sorted(folder.glob(f"{SEED}/clip/frames/*.png"))])
 
 
-def sweeps(spent: dict[str, Any]) -> list[np.ndarray]:
+def sweeps(spent: dict[str, Any], num_frames: int = NUM_FRAMES) -> list[np.ndarray]:
     """CPU-seconds of the frames inside Blender: of the annotation and of the picture; Kubric's way has both in one."""
-    return np.split(np.array(spent["frames"]), len(spent["frames"]) // NUM_FRAMES)
+    return np.split(np.array(spent["frames"]), len(spent["frames"]) // num_frames)
 
 
 def a_frame(spent: dict[str, Any]) -> float:
@@ -151,6 +155,22 @@ def part_cost(bench: Bench) -> None:
     show(["size", "samples", "render a frame", "of it annotation", "of it EXR", "read and write a frame",
           "start, scene, physics", "first frame's more", "clip of 24 frames", "outside Blender",
           "and first frame's more"], rows)  # fmt: skip
+
+
+def part_shard(bench: Bench) -> None:
+    """Whole clips that one process makes one after the other, as `python -m generation movi_f --seeds` does."""
+    num_clips, length = bench.options.clips, f"num_frames={CLIP}"
+    spent = bench.run((length, *size(128, 16)), num_clips=num_clips)
+    bare = (length, *size(128, 1), "denoise=false")
+    least, silent = (bench.run(bare, num_clips=num_clips, writes_exr=writes) for writes in (True, False))
+    parts = {name: spent[name] for name in ("import", "scene and physics", "read EXR", "write clip")}
+    whole = sum(spent["frames"]) + sum(parts.values())
+    parts["first frames' more"] = sum(float(frames[0] - frames[1:].mean()) for frames in sweeps(spent, CLIP))
+    parts["writing EXR"] = max(0.0, sum(least["frames"]) - sum(silent["frames"]))
+    outside = sum(parts.values())
+    parts |= {"**all of these**": outside, "path tracing, denoiser": whole - outside, "a clip": whole}
+    rows = [[name, seconds / num_clips, f"{seconds / whole:.1%}"] for name, seconds in parts.items()]
+    show(["128x128, 16 samples", "CPU-s a clip", "share"], rows)
 
 
 def part_parts(bench: Bench) -> None:
@@ -239,6 +259,7 @@ def part_processes(bench: Bench) -> None:
 
 PARTS = {
     "cost": part_cost,
+    "shard": part_shard,
     "parts": part_parts,
     "quality": part_quality,
     "kubric": part_kubric,
@@ -254,6 +275,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sides", nargs="+", type=int, default=[128, 256], help="resolutions of the quality table")
     parser.add_argument("--repeats", type=int, default=2, help="of the comparison with Kubric's settings")
+    parser.add_argument("--clips", type=int, default=4, help="that one process makes, of the table of a shard")
     options = parser.parse_args()
     options.out, options.assets = options.out.absolute(), options.assets.absolute()
     options.renderer = options.renderer.absolute()  # a link to an interpreter must stay one

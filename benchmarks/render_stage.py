@@ -1,9 +1,10 @@
-"""Renderer side of render_cost.py: one scene, rendered as one setting says, with CPU-seconds of every phase.
+"""Renderer side of render_cost.py: scenes, rendered as one setting says, with CPU-seconds of every phase.
 
-Runs with the renderer's interpreter: `python -P render_stage.py JOB.json`, a JSON of recipe, seed, assets, out, way,
-threads, affinity and writes_exr. Prints one line of JSON; `frames` holds the CPU-seconds of every frame in the order in
-which they were rendered. `way` is "ours", or "kubric": Kubric's own renderer settings, all layers read by its own
-post-processing and written by its own writer, with the fixes that make it run.
+Runs with the renderer's interpreter: `python -P render_stage.py JOB.json`, a JSON of recipe, seeds, assets, out, way,
+threads, affinity and writes_exr. Prints one line of JSON with the sums over the seeds; `frames` holds the CPU-seconds
+of every frame in the order in which they were rendered. `way` is "ours", or "kubric": Kubric's own renderer settings,
+all layers read by its own post-processing and written by its own writer, with the fixes that make it run. The clip of
+a seed is in the folder <out>/<seed>/clip.
 """
 
 import importlib.util
@@ -68,30 +69,27 @@ def make_plain_renderer(kubric, scene, config, plan, scratch):
     return renderer
 
 
-def render_ours(job, config, plan, built, clock: Clock) -> None:
+def render_ours(job, seed, out, config, plan, built, clock: Clock) -> None:
     """Our settings, reader and writer."""
     from generation import passes, render, renderer, world
 
-    out, blender = Path(job["out"]), built.renderer.blender_scene
-    renderer.render_clip(
-        blender, out / "scratch", threads=job["threads"], seed=job["seed"], motion_blur=plan.motion_blur
-    )
+    blender = built.renderer.blender_scene
+    renderer.render_clip(blender, out / "scratch", threads=job["threads"], seed=seed, motion_blur=plan.motion_blur)
     clock.lap("render")
     if job["writes_exr"]:
         focal_px = world.FOCAL_MM / world.SENSOR_MM * config.resolution
         rendered = passes.read_rendered(out / "scratch", config.num_frames, focal_px, config.save_flow)
         clock.lap("read EXR")
-        written = {"seed": job["seed"], "attempt": 0, "out": str(out / "clip"), "digest": ""}
+        written = {"seed": seed, "attempt": 0, "out": str(out / "clip"), "digest": ""}
         render.write(written, config, plan, built, rendered, [])
         clock.lap("write clip")
 
 
-def render_kubric(job, kubric, built, clock: Clock) -> None:
+def render_kubric(seed, out, kubric, built, clock: Clock) -> None:
     """Both layers a frame, all layers read by Kubric's own post-processing and written by its own writer."""
     from generation import folder
 
-    out = Path(job["out"])
-    built.renderer.blender_scene.cycles.seed = job["seed"]
+    built.renderer.blender_scene.cycles.seed = seed
     postprocess, built.renderer.postprocess = built.renderer.postprocess, lambda *a, **k: {}
     built.renderer.render(return_layers=())
     clock.lap("render")
@@ -113,26 +111,30 @@ def main() -> None:
     from generation.scene import make_rng, plan_scene
 
     is_ours = job["way"] == "ours"
-    config, assets, out = MoviConfig(**job["recipe"]), Path(job["assets"]), Path(job["out"])
-    out.mkdir(parents=True, exist_ok=True)
-    rng = make_rng(config, job["seed"], 0)
-    plan = plan_scene(config, *render.choose_ids(config, assets), rng)
     kubric = compat.load_kubric(job["threads"] if is_ours else os.cpu_count())
     clock.lap("import")
     if not is_ours:
         world.make_renderer = make_plain_renderer
-    built = world.build_world(kubric, config, plan, assets, out / "scratch", rng)
-    clock.lap("scene and physics")
     if not job["writes_exr"]:
         renderer._write = lambda *arguments: None  # and no blur, which reads a file
-    moments: list[float] = []
-    count_renders(clock, moments)
-    if is_ours:
-        render_ours(job, config, plan, built, clock)
-    else:
-        render_kubric(job, kubric, built, clock)
-    clock.spent["frames"] = [after - before for before, after in itertools.pairwise(moments)]
-    print(json.dumps(clock.spent), flush=True)
+    config, assets = MoviConfig(**job["recipe"]), Path(job["assets"])
+    frames: list[float] = []
+    for seed in job["seeds"]:
+        out = Path(job["out"]) / str(seed)
+        (out / "scratch").mkdir(parents=True)
+        compat.forget_last_scene()
+        rng = make_rng(config, seed, 0)
+        plan = plan_scene(config, *render.choose_ids(config, assets), rng)
+        built = world.build_world(kubric, config, plan, assets, out / "scratch", rng)
+        clock.lap("scene and physics")
+        moments: list[float] = []
+        count_renders(clock, moments)
+        if is_ours:
+            render_ours(job, seed, out, config, plan, built, clock)
+        else:
+            render_kubric(seed, out, kubric, built, clock)
+        frames += [after - before for before, after in itertools.pairwise(moments)]
+    print(json.dumps(clock.spent | {"frames": frames}), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Each fix names what breaks without it. `load_kubric()` installs them once; `prep
 
 import contextlib
 import functools
+import gc
 import importlib.util
 import os
 import sys
@@ -36,6 +37,7 @@ def few_cores(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
+@functools.cache
 def load_kubric(threads: int) -> types.ModuleType:
     """Import kubric with its renderer and simulator, patched; raises RuntimeError for an untried Blender."""
     with few_cores(threads):
@@ -65,6 +67,17 @@ def load_kubric(threads: int) -> types.ModuleType:
     _fix_flow()
     _fix_principled_material()
     return kubric
+
+
+def forget_last_scene() -> None:
+    """Let a process start its next scene as if it were its first: kubric numbers names, and objects refer in circles.
+
+    Blender itself is emptied by kubric when it makes a renderer.
+    """
+    from kubric.utils import next_global_count
+
+    next_global_count("", reset=True)
+    gc.collect()  # PyBullet's world ends with the object that holds it
 
 
 def _tensorflow_stand_in() -> types.ModuleType:

@@ -1,8 +1,9 @@
-"""Make one clip: plan, simulate, render, annotate, write. Runs alone in a process with the renderer's interpreter.
+"""Make clips: plan, simulate, render, annotate, write. Runs in a process of its own with the renderer's interpreter.
 
-`child.py render JOB.json` with {"seed", "attempt", "recipe", "assets", "scratch", "out", "threads", "digest"}; exit
-code 3 says that the scene makes no clip (the next attempt's sub-seed may), 4 that the disk is full, 5 that an asset is
-missing or not what it should be.
+`child.py render` reads paths of jobs from its standard input, a line each: JSON files with {"seed", "attempt",
+"recipe", "assets", "scratch", "out", "threads", "digest"}. Each is answered by a line: 0 for a finished clip, 3 where
+the scene makes none (the next attempt's sub-seed may), 4 where the disk is full, 5 where an asset is missing or not
+what it should be. After anything else the process ends. What Blender says goes to render.log beside the job.
 """
 
 import contextlib
@@ -34,10 +35,23 @@ LEAST_FREE_BYTES = 16 * 1024**2
 VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
 
 
-def main() -> int:
-    """Render the job; returns the exit code."""
+def main() -> None:
+    """Answer jobs until there are no more."""
     die_with_parent()
-    job = json.loads(Path(sys.argv[1]).read_bytes())
+    answers = os.dup(1)
+    for line in sys.stdin:
+        job = Path(line.rstrip("\n"))
+        log = os.open(job.with_name("render.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
+        code = answer(json.loads(job.read_bytes()))
+        sys.stdout.flush()
+        os.write(answers, f"{code}\n".encode())
+
+
+def answer(job: dict[str, Any]) -> int:
+    """Render the job; returns its exit code."""
     scratch = Path(job["scratch"])
     try:
         render_clip(job, scratch)
@@ -70,6 +84,7 @@ def render_clip(job: dict[str, Any], scratch: Path) -> None:
     plan = plan_scene(config, *choose_ids(config, assets), rng)
     used = check_archives(assets, assets_of(plan))
     kubric = compat.load_kubric(job["threads"])
+    compat.forget_last_scene()
     world = build_world(kubric, config, plan, assets, scratch, rng)
     camera = camera_over_time(world)
     bounds = np.array([scaled_bounds(body) for body in world.bodies]).reshape(-1, 2, 3)
@@ -219,8 +234,9 @@ def describe_collisions(world: World) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    code = 0
     try:
-        code = main()
+        main()
     except Exception:
         traceback.print_exc()
         code = 1

@@ -1,22 +1,21 @@
-"""The parent's side of rendering: one child process a clip; what is interrupted never looks complete."""
+"""The parent's side of rendering: a child process makes the clips; what is interrupted never looks complete."""
 
 import errno
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from generation import environment, folder
 from generation.config import MoviConfig, digest_of
 from generation.fingerprint import fingerprint
 from generation.preflight import check_system_libraries
 from generation.sources import sha256_of_pack
+from generation.worker import RenderWorker
 
 FORMAT = "frameline-clips/1"
 RENDER_MODULES = (
@@ -68,16 +67,17 @@ def render_clips(config: MoviConfig, seeds: list[int], dataset: str, studio: Stu
     if len(missing) < len(seeds):
         print(f"{dataset}: {len(seeds) - len(missing)} of {len(seeds)} clips are complete already", flush=True)
     start = time.monotonic()
-    for number, seed in enumerate(missing, start=1):
-        before = time.monotonic()
-        render_one(config, seed, keys[seed], wanted[seed], studio)
-        now = time.monotonic()
-        remaining = (now - start) / number * (len(missing) - number)
-        print(
-            f"{keys[seed]}: {config.num_frames} frames in {now - before:.1f} s ({number}/{len(missing)}, "
-            f"{remaining / 60:.1f} min left)",
-            flush=True,
-        )
+    with RenderWorker(studio.renderer, studio.out / folder.temporary_name("renderer"), studio.threads) as worker:
+        for number, seed in enumerate(missing, start=1):
+            before = time.monotonic()
+            render_one(config, seed, keys[seed], wanted[seed], studio, worker)
+            now = time.monotonic()
+            remaining = (now - start) / number * (len(missing) - number)
+            print(
+                f"{keys[seed]}: {config.num_frames} frames in {now - before:.1f} s ({number}/{len(missing)}, "
+                f"{remaining / 60:.1f} min left)",
+                flush=True,
+            )
     folders = [studio.out / keys[seed] for seed in seeds]
     if done:
         write_done(done, dataset, folders)
@@ -98,7 +98,7 @@ def write_done(done: Path, dataset: str, folders: list[Path]) -> None:
     environment.write_json(done, {"format": FORMAT, "dataset": dataset, "clips": clips})
 
 
-def render_one(config: MoviConfig, seed: int, key: str, digest: str, studio: Studio) -> None:
+def render_one(config: MoviConfig, seed: int, key: str, digest: str, studio: Studio, worker: RenderWorker) -> None:
     """Render one clip, with the next sub-seed where a scene makes none; raises RenderError."""
     reason = ""
     for attempt in range(NUM_ATTEMPTS):
@@ -116,7 +116,9 @@ def render_one(config: MoviConfig, seed: int, key: str, digest: str, studio: Stu
                 "threads": studio.threads,
                 "digest": digest,
             }
-            reason = run_child(job, key, temporary, studio)
+            (temporary / "job.json").write_text(json.dumps(job))
+            code = worker.run(temporary / "job.json")
+            reason = reason_of(code, key, temporary / "render.log", studio)
             if not reason:
                 folder.put_in_place(temporary / "clip", studio.out / key, digest)
                 (studio.out / f"{key}.log").unlink(missing_ok=True)
@@ -130,25 +132,8 @@ def render_one(config: MoviConfig, seed: int, key: str, digest: str, studio: Stu
     )
 
 
-def run_child(job: dict[str, Any], key: str, temporary: Path, studio: Studio) -> str:
-    """Run the renderer on a job; returns why the scene makes no clip, "" for a finished one; raises RenderError."""
-    (temporary / "job.json").write_text(json.dumps(job))
-    log = temporary / "render.log"
-    command = environment.renderer_command(studio.renderer.absolute(), "render", str(temporary.absolute() / "job.json"))
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment.renderer_environment(studio.threads) | {"TMPDIR": job["scratch"]},
-        )
-        try:
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+def reason_of(code: int, key: str, log: Path, studio: Studio) -> str:
+    """Why a scene makes no clip, "" for a finished one; raises OSError, ValueError and RenderError for all else."""
     if code == 0:
         return ""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and not is_noise(line)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from generation import environment, preflight, shard
+from generation import environment, preflight, shard, worker
 from generation.__main__ import main
 from generation.config import MoviConfig
 from generation.fingerprint import fingerprint
@@ -26,6 +26,27 @@ out.mkdir(parents=True)
 (out / "manifest.json").write_text(json.dumps({"recipe_digest": job["digest"], "files": {}}))
 """
 
+WORKER = """
+import os, pathlib, sys
+answers = os.dup(1)
+for line in sys.stdin:
+    job = pathlib.Path(line.strip())
+    log = os.open(job.with_name("render.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    code, script = 0, sys.argv[1]
+    sys.argv[1:] = [str(job)]
+    try:
+        exec(pathlib.Path(script).read_text())
+    except SystemExit as end:
+        if end.code not in (3, 4, 5):
+            raise
+        code = end.code
+    sys.argv[1:] = [script]
+    sys.stdout.flush()
+    os.write(answers, b"%d\\n" % code)
+"""
+"""Answers jobs as generation/render.py does, by running a test's code with the job's path as argument."""
+
 
 @pytest.fixture
 def studio(tmp_path, monkeypatch):
@@ -35,14 +56,17 @@ def studio(tmp_path, monkeypatch):
         (assets / name).mkdir(parents=True)
         (assets / name / f"{name}.json").write_text(json.dumps({"assets": {}}))
     (assets / "pack.json").write_text(json.dumps({"format": "frameline-assets/1", "files": {}}))
-    child = tmp_path / "child.py"
+    child, code = tmp_path / "child.py", tmp_path / "act.py"
+    child.write_text(WORKER)
     monkeypatch.setattr(environment, "installed_versions", lambda python: {"bpy": "0"})
     monkeypatch.setattr(shard, "check_system_libraries", lambda python: None)
-    monkeypatch.setattr(environment, "renderer_command", lambda python, module, job: [sys.executable, str(child), job])
+    monkeypatch.setattr(
+        environment, "renderer_command", lambda python, module, out: [sys.executable, str(child), str(code)]
+    )
 
     class Acting(Studio):
-        def act(self, code: str) -> None:
-            child.write_text(code)
+        def act(self, text: str) -> None:
+            code.write_text(text)
 
     stage = Acting(renderer=Path(sys.executable), assets=assets, out=tmp_path / "clips")
     stage.act(GOOD_CHILD)
@@ -81,6 +105,23 @@ def test_a_killed_child_is_reported_with_its_signal_and_leaves_nothing(studio):
     studio.act(GOOD_CHILD)
     run(studio, 0)
     assert [path.name for path in studio.out.iterdir()] == ["toy-000000"]
+
+
+def test_one_process_makes_all_clips_and_a_fresh_one_follows_when_it_is_full(studio, monkeypatch):
+    monkeypatch.setattr(worker, "CLIPS_PER_PROCESS", 2)
+    studio.act("import os\n" + GOOD_CHILD.replace('str(job["seed"])', "str(os.getpid())"))
+    run(studio, *range(5))
+    made_by = [(studio.out / f"toy-00000{seed}" / "data").read_text() for seed in range(5)]
+    assert made_by[0] == made_by[1] != made_by[2] == made_by[3] != made_by[4] != made_by[0]
+    assert len(list(studio.out.iterdir())) == 5
+    for pid in {int(text[:-1]) for text in made_by}:  # the last character is the attempt
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_child_that_ends_well_without_an_answer_made_no_clip(studio):
+    studio.act("import os; os._exit(0)")
+    with pytest.raises(RenderError, match="exit code 1"):
+        run(studio, 0)
 
 
 def test_a_failing_child_s_last_line_and_log_without_blender_s_noise(studio):

@@ -170,6 +170,13 @@ def test_same_seed_same_bytes_on_any_number_of_threads(clip, assets, tmp_path):
     assert bytes_of(other)["frames/000.png"] != bytes_of(clip)["frames/000.png"]
 
 
+def test_a_process_that_made_other_clips_before_makes_the_same_bytes(clip, assets, tmp_path):
+    words = command(assets, tmp_path, "save_flow=true")
+    words[words.index("--seed") : words.index("--seed") + 2] = ["--seeds", "15:18"]
+    subprocess.run(words, cwd=ROOT, check=True, timeout=300)
+    assert bytes_of(tmp_path / "movi_f-000017") == bytes_of(clip)
+
+
 @pytest.mark.parametrize("seconds", [1.5, 3.0])
 def test_kill_9_leaves_nothing_complete_and_the_next_run_the_same_bytes(clip, assets, tmp_path, seconds):
     process = subprocess.Popen(
