@@ -19,8 +19,6 @@ from trainer.models.cotracker3.config import STEP, Cotracker3Config
 from trainer.models.cotracker3.encoder import join_levels
 from trainer.models.cotracker3.model import Cotracker3, OnlineWindow, join_windows, to_cells
 
-Found = dict[str, torch.Tensor]
-
 
 def make_model(config: Cotracker3Config, job: dict) -> nn.Module:
     """The job's side with random weights of a fixed seed; larger heads than fresh ones, so that points move."""
@@ -50,7 +48,7 @@ def make_batch(config: Cotracker3Config, num_frames: int, num_points: int) -> di
 
 
 @torch.no_grad()
-def measure_offline(job: dict) -> tuple[dict, Found]:
+def measure_offline(job: dict) -> dict:
     """CPU-seconds of tracking a clip offline."""
     config = Cotracker3Config(input_size=tuple(job["size"]))
     model, batch, spent = make_model(config, job).eval(), make_batch(config, job["frames"], job["points"]), []
@@ -62,37 +60,42 @@ def measure_offline(job: dict) -> tuple[dict, Found]:
         else:
             points, visibility, *_ = model(batch["video"], batch["queries"], iters=job["iterations"])
         spent.append(time.process_time() - began)
-    return {"seconds": min(spent)}, {"points": points, "visibility": visibility}
+    torch.save({"points": points, "visibility": visibility}, job["found"])
+    return {"seconds": min(spent)}
 
 
-def measure_train(job: dict) -> tuple[dict, Found]:
+def measure_train(job: dict) -> dict:
     """CPU-seconds of an offline training step: forward, backward, clipping, AdamW."""
     settings = {"recompute": True} if job.get("recompute") and job["side"] == "ours" else {}
     config = Cotracker3Config(input_size=tuple(job["size"]), num_iterations=job["iterations"], **settings)
-    model, batch, spent = make_model(config, job).train(), make_batch(config, job["frames"], job["points"]), []
-    parameters, found = dict(model.named_parameters()), {}
-    optimizer = torch.optim.AdamW(parameters.values(), lr=5e-4, weight_decay=5e-4)
+    model, batch = make_model(config, job).train(), make_batch(config, job["frames"], job["points"])
     raster = batch | {"queries": batch["queries"] + torch.tensor([0, 0.5, 0.5]), "tracks": batch["tracks"] + 0.5}
-    for _ in range(job["repeats"]):
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=5e-4)
+
+    def step(number: int) -> float:
+        # A function, so that no loss holds its graph over the next step.
         began = time.process_time()
         if job["side"] == "ours":
             loss = torch.stack(list(model.losses(**raster).values())).sum()
         else:
             loss = cotracker3_reference.sum_losses(model, config, batch)
         loss.backward()
-        length = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-        measured = time.process_time()
-        found = found or {"loss": loss.detach(), "gradient": torch.cat([p.grad.flatten() for p in parameters.values()])}
-        found.setdefault("length", length)
-        began += time.process_time() - measured
+        length = nn.utils.clip_grad_norm_(parameters, 1.0)
+        paused = time.process_time()
+        if number == 0:
+            lengths = torch.stack([p.grad.norm() for p in parameters])
+            torch.save({"loss": loss.detach(), "gradients' lengths": lengths * length.clamp(min=1)}, job["found"])
+        resumed = time.process_time()
         optimizer.step()
         optimizer.zero_grad()
-        spent.append(time.process_time() - began)
-    return {"seconds": min(spent)}, found
+        return time.process_time() - began - (resumed - paused)
+
+    return {"seconds": min(step(number) for number in range(job["repeats"]))}
 
 
 @torch.no_grad()
-def measure_online(job: dict) -> tuple[dict, Found]:
+def measure_online(job: dict) -> dict:
     """CPU-seconds a new frame of a stream, of all chunks but the first; ours encodes each frame once."""
     config = Cotracker3Config(input_size=tuple(job["size"]), online=True, window=16)
     step = config.window // STEP
@@ -115,7 +118,8 @@ def measure_online(job: dict) -> tuple[dict, Found]:
     if job["side"] == "ours":
         whole = join_windows(windows, video.shape[1])
         points, visibility = whole.points * 4, whole.visibility.sigmoid()
-    return {"seconds": min(spent[1:]) / step}, {"points": points, "visibility": visibility}
+    torch.save({"points": points, "visibility": visibility}, job["found"])
+    return {"seconds": min(spent[1:]) / step}
 
 
 MEASURES = {"offline": measure_offline, "train": measure_train, "online": measure_online}
@@ -126,11 +130,10 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-job["threads"] :])
     torch.set_num_threads(job["threads"])
     try:
-        result, found = MEASURES[job["what"]](job)
+        result = MEASURES[job["what"]](job)
     except ValueError as error:
         print(json.dumps({"error": str(error)}))
         return
-    torch.save(found, job["found"])
     print(json.dumps({**result, "peak": peak_bytes()}))
 
 

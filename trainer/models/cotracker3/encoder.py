@@ -12,7 +12,7 @@ from torch import nn
 from trainer.models.cotracker3.config import Cotracker3Config
 from trainer.models.cotracker3.plain_cpu import is_plain_cpu
 
-FRAMES_AT_ONCE = 4
+FRAMES_AT_ONCE = 2
 """Frames that are encoded together on a CPU: their maps are small enough for its cache, and for memory used before."""
 FRAMES_AT_ONCE_ELSEWHERE = 64
 NORM_EPSILON = 1e-5
@@ -30,6 +30,11 @@ def convolve_positive(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
     if not is_plain_cpu(x):
         return convolution(x.relu())
     return _ConvolvePositive.apply(x, convolution.weight, convolution.bias, convolution.padding)
+
+
+def clip_gradient(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """What ReLU lets through of a gradient: where x is positive."""
+    return torch.ops.aten.threshold_backward(grad, x, 0)
 
 
 class _Normalise(torch.autograd.Function):
@@ -66,7 +71,7 @@ class _ConvolvePositive(torch.autograd.Function):
         grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
             grad, x.relu(), weight, weight.shape[:1], (1, 1), ctx.padding, (1, 1), False, (0, 0), 1, (True, True, True)
         )
-        return grad_x.mul_(x > 0), grad_weight, grad_bias, None
+        return clip_gradient(grad_x, x), grad_weight, grad_bias, None
 
 
 class _AddPositive(torch.autograd.Function):
@@ -81,8 +86,8 @@ class _AddPositive(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         x, result = ctx.saved_tensors
-        grad = grad * (result > 0)
-        return grad * (x > 0), grad
+        grad = clip_gradient(grad, result)
+        return clip_gradient(grad, x), grad
 
 
 class ResidualBlock(nn.Module):
