@@ -51,6 +51,7 @@ SOURCES = {
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
     "baseline": Source(("eval.__main__:_track",), packages=("numpy", "pillow", "opencv-python-headless")),
+    "adopt": Source(("eval.__main__:_adopt",), packages=("numpy",)),
     "predict": Source(
         ("trainer.predict:predict",),
         packages=("torch", "numpy", "pillow"),

@@ -4,6 +4,7 @@ import shlex
 import sys
 
 from workflow.plan import Plan, index_path, page_path, quote
+from workflow.settings import BASELINES
 
 # `python` in a command is the interpreter that runs Snakemake: nothing needs activating. A prefix replaces Snakemake's own,
 # so it says again that a failure before a pipe is a failure. Snakemake sets OMP_NUM_THREADS to the threads of the job; our
@@ -26,7 +27,10 @@ wildcard_constraints:
     dataset=any_of(plan.datasets),
     stage=any_of(plan.stages),
     benchmark=any_of(plan.benchmarks),
-    tracker=any_of(plan.trackers()[1:]),
+    baseline=any_of(BASELINES),
+    tracker=any_of(plan.trackers.trained),
+    foreign=any_of(plan.trackers.foreign),
+    any=any_of(plan.trackers.all),
     mode="first|strided",
     shard=r"\d{6}",
 
@@ -88,6 +92,11 @@ def launch_words(wildcards, input):
 
 def truth_of(wildcards):
     return index_path(plan.benchmarks[wildcards.benchmark].dataset)
+
+
+def foreign_predictions(wildcards):
+    benchmark = plan.benchmarks[wildcards.benchmark]
+    return benchmark.path_of(wildcards.foreign, wildcards.mode)
 
 
 def memory_size(wildcards):
