@@ -124,7 +124,8 @@ def test_predictions_from_elsewhere_are_adopted_scored_and_put_into_the_table(gr
         given.unlink()
     result = graph.snakemake("-n", "evaluate", "--configfile", "config/tiny.yaml")
     assert result.returncode != 0
-    assert "mine.npz" in result.stdout + result.stderr
+    told = "benchmarks.tapvid_davis.predictions.mine: there is no file mine.npz; answer the queries of"
+    assert told in result.stdout + result.stderr
 
 
 def test_a_changed_learning_rate_trains_that_stage_and_what_follows(graph):
