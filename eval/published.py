@@ -15,6 +15,8 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 MARK = "published, not run here"
 COLUMNS = ("benchmark", "query_mode", "tracker", "delta_avg", "AJ", "OA", "year", "source")
 NUMBERS = ("delta_avg", "AJ", "OA")
+OFFICIAL_NUM_VIDEOS = {"tapvid_davis": 30, "tapvid_rgb_stacking": 50, "robotap": 265}
+"""Videos of the official files; of Kinetics each has those that could still be downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)

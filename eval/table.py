@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.published import MARK, PublishedScore, published_scores
+from eval.published import MARK, OFFICIAL_NUM_VIDEOS, PublishedScore, published_scores
 from eval.score import read_score
 from shards.files import write_text
 
@@ -149,6 +149,14 @@ def published_sources(table: ScoreTable) -> list[str]:
     return list(dict.fromkeys(score.citation for score in table.published))
 
 
+def published_note(table: ScoreTable) -> str:
+    """Say that the published scores are means over other videos than the table's; empty where they are not."""
+    official = OFFICIAL_NUM_VIDEOS.get(table.benchmark, table.num_videos)
+    if not table.published or official == table.num_videos:
+        return ""
+    return f"Published rows are means over {official} videos, the others over {table.num_videos}: do not compare them."
+
+
 def undefined_note(table: ScoreTable) -> str:
     """Say how many videos were left out of a mean because the metric is 0/0 there; empty when none was."""
     counts = {}
@@ -188,9 +196,10 @@ def render_markdown(tables: Sequence[ScoreTable]) -> str:
 
 
 def _render_sources(table: ScoreTable) -> str:
-    """The sources as a paragraph of markdown; empty where nothing is published."""
+    """The published rows' note and sources as markdown; empty where nothing is published."""
     lines = [f"{number}. {source}" for number, source in enumerate(published_sources(table), start=1)]
-    return "\n\nSources of what others published:\n\n" + "\n".join(lines) if lines else ""
+    parts = [published_note(table), "Sources of what others published:", "\n".join(lines)] if lines else []
+    return "".join(f"\n\n{part}" for part in parts if part)
 
 
 def _csv_name(title: str) -> str:

@@ -74,6 +74,14 @@ def test_tables_show_them_below_their_own_rows_and_marked(davis):
     assert f"{number}. {sources[number - 1]}" in lines
 
 
+def test_other_videos_than_the_official_ones_are_told(tmp_path):
+    path = tmp_path / "static.json"
+    note = "Published rows are means over 30 videos, the others over 2: do not compare them."
+    for num_videos, is_told in ((2, True), (30, False)):
+        path.write_text(json.dumps(make_score("static", 0.1, benchmark="tapvid_davis", num_videos=num_videos)))
+        assert (note in render_markdown(read_tables([path]))) == is_told
+
+
 def test_the_csv_says_of_each_row_whether_it_was_run_here(davis):
     rows = list(csv.DictReader(io.StringIO(render_csv(davis))))
     assert [row["tracker"] for row in rows if not row["published_in"]] == ["static", "lbm"]
