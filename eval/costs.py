@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.provenance import read_sidecar
+from eval.provenance import read_record
 
 BENCHMARKS = "logs/benchmarks"
 GPU_RULES = ("train_stage", "predict")
@@ -105,7 +105,7 @@ def _read_sidecars(root: Path) -> dict[Path, dict]:
         for sidecar in sorted(root.glob(pattern))
     ]
     outputs = [path.with_name(path.name.removesuffix(".prov.json")) for path in found]
-    return {output: read_sidecar(output) for output in outputs}
+    return {output: read_record(output) for output in outputs}
 
 
 def _make_row(rule: str, subject: str, paths: list[Path], sidecars: list[dict]) -> Cost:
@@ -164,10 +164,10 @@ def _measure_folders(root: Path) -> Iterable[Stored]:
 
 
 def tell_hours(hours: float) -> str:
-    """Hours with three digits that count."""
-    if hours >= 100:
-        return f"{hours:,.0f}"
-    return f"{hours:.1f}" if hours >= 10 else f"{hours:.2f}" if hours >= 0.1 else f"{hours:.4f}"
+    """Hours to a thousandth, and of many to a tenth."""
+    if 0 < hours < 0.0005:
+        return "< 0.001"
+    return f"{hours:,.1f}" if hours >= 100 else f"{hours:.3f}"
 
 
 def tell_bytes(num_bytes: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Step:
     warning: str = ""
 
 
+FORMAT = "frameline-provenance/1"
 ROLES = {
     "score": "score",
     "predict": "predictions",
@@ -42,6 +43,7 @@ ROLES = {
     "train_stage": "weights",
     "index": "clips",
 }
+ROLES_BY_SUFFIX = {".json": "score", ".npz": "predictions", ".safetensors": "weights"}
 SHOWN_FACTS = {"recipe": "recipe", "processes": "processes", "source": "code", "torch": "torch", "numpy": "numpy"}
 
 
@@ -78,20 +80,21 @@ class Provenance:
             self._digests[path] = sha256_of(path)
         return self._digests[path]
 
-    def trace(self, path: str | Path) -> list[Step]:
-        """The files on the way to this one, itself first: a score's predictions, weights, indices of clips.
+    def trace(self, path: str | Path, facts: Sequence[tuple[str, str]] = ()) -> list[Step]:
+        """The files on the way to this one, itself (with `facts`) first: a score's predictions, weights, clips.
 
         What is not there any more, or is not what was recorded, is a step with a warning. Shards are not followed:
         an index holds their digests and the seeds of their scenes.
         """
         steps: dict[Path, Step] = {}
-        self._follow(Path(path), Path(path).name, None, steps)
-        return list(steps.values())
+        self._follow(Path(path), None, steps)
+        first, *others = steps.values()
+        return [replace(first, facts=(*facts, *first.facts)), *others]
 
-    def _follow(self, path: Path, name: str, recorded: str | None, steps: dict[Path, Step]) -> None:
+    def _follow(self, path: Path, recorded: str | None, steps: dict[Path, Step]) -> None:
         if path in steps:
             return
-        sidecar = read_sidecar(path)
+        sidecar = read_record(path)
         is_there = path.exists()
         sha256 = self.sha256(path) if is_there else recorded or ""
         expected = recorded or sidecar.get("output_sha256")
@@ -101,12 +104,12 @@ class Provenance:
         elif not sidecar:
             warning = warning or "nothing beside it says how it was made"
         is_index = path.name == "index.json"
-        role = ROLES.get(sidecar.get("rule", ""), "clips" if is_index else path.suffix.lstrip("."))
+        role = ROLES.get(sidecar.get("rule", ""), "clips" if is_index else ROLES_BY_SUFFIX.get(path.suffix, "file"))
         facts = [*(_tell_scenes(path) if is_index and is_there else []), *_tell_making(sidecar)]
         steps[path] = Step(role=role, name=file_name(path), sha256=sha256, facts=tuple(facts), warning=warning)
         if not is_index:
             for inner, inner_sha256 in sidecar.get("inputs", {}).items():
-                self._follow(_resolve(path, inner), inner, inner_sha256, steps)
+                self._follow(_resolve(path, inner), inner_sha256, steps)
 
 
 def file_name(path: str | Path) -> str:
@@ -129,6 +132,12 @@ def read_sidecar(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{sidecar}: not a json object; make {path} again")
     return content
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The provenance that our graph wrote beside a file, empty where there is none or it is someone else's."""
+    sidecar = read_sidecar(path)
+    return sidecar if sidecar.get("format") == FORMAT else {}
 
 
 def _resolve(made: Path, name: str) -> Path:

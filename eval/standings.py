@@ -19,6 +19,7 @@ from eval.table import (
 )
 
 HEADLINE_METRIC = "average_pts_within_thresh"
+DIGESTS = ("predictions_sha256", "truth_sha256")
 NUM_HUES = 6
 """Colours of stages in style.css; from then on they come again."""
 
@@ -63,6 +64,7 @@ class Trace:
     tracker: str
     value: str
     steps: list[Step]
+    is_main: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +103,7 @@ def tracker_colors(trackers: Iterable[str]) -> dict[str, str]:
 def main_tracker(values: Mapping[str, float | None]) -> str:
     """Return the tracker that a report is about: the best of the trained ones, else the last one."""
     trained = {
-        tracker: value
-        for tracker, value in values.items()
-        if tracker_kind(tracker) == "trained" and value is not None
+        tracker: value for tracker, value in values.items() if tracker_kind(tracker) == "trained" and value is not None
     }
     return max(trained, key=lambda tracker: trained[tracker]) if trained else list(values)[-1]
 
@@ -143,15 +143,19 @@ def make_table_view(table: ScoreTable, score_paths: Sequence[str | Path], proven
         note=undefined_note(table),
         bars=[(video, _make_bars(table, video, colors)) for video in table.scores[0]["videos"]],
         key=[(tracker, colors[tracker]) for tracker in trackers],
-        traces=[
-            Trace(
-                tracker=score["tracker"],
-                value=format_percent(score["mean"][HEADLINE_METRIC]),
-                steps=provenance.trace(paths[score["tracker"]]),
-            )
-            for score in table.scores
-        ],
+        traces=[_make_trace(table, score, paths[score["tracker"]], provenance) for score in table.scores],
         files=provenance.describe(paths[tracker] for tracker in trackers),
+    )
+
+
+def _make_trace(table: ScoreTable, score: dict, path: Path, provenance: Provenance) -> Trace:
+    # What the score itself says holds where no sidecar came along.
+    digests = [(key.removesuffix("_sha256"), score[key][:12]) for key in DIGESTS if key in score]
+    return Trace(
+        tracker=score["tracker"],
+        value=format_percent(score["mean"][HEADLINE_METRIC]),
+        steps=provenance.trace(path, [(f"{name} (sha256)", digits) for name, digits in digests]),
+        is_main=score["tracker"] == main_tracker(headline_values(table.scores)),
     )
 
 

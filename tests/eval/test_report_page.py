@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from eval.__main__ import main
-from eval.report import median_video
+from eval.exhibits import median_video
 from tests.eval.pages import Page
 
 
