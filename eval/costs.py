@@ -165,8 +165,6 @@ def _measure_folders(root: Path) -> Iterable[Stored]:
 
 def tell_hours(hours: float) -> str:
     """Hours to a thousandth, and of many to a tenth."""
-    if 0 < hours < 0.0005:
-        return "< 0.001"
     return f"{hours:,.1f}" if hours >= 100 else f"{hours:.3f}"
 
 

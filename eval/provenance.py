@@ -41,7 +41,6 @@ ROLES = {
     "predict": "predictions",
     "baseline": "predictions",
     "train_stage": "weights",
-    "index": "clips",
 }
 ROLES_BY_SUFFIX = {".json": "score", ".npz": "predictions", ".safetensors": "weights"}
 SHOWN_FACTS = {"recipe": "recipe", "processes": "processes", "source": "code", "torch": "torch", "numpy": "numpy"}
@@ -87,11 +86,11 @@ class Provenance:
         an index holds their digests and the seeds of their scenes.
         """
         steps: dict[Path, Step] = {}
-        self._follow(Path(path), None, steps)
+        self._follow(Path(path), None, "", steps)
         first, *others = steps.values()
         return [replace(first, facts=(*facts, *first.facts)), *others]
 
-    def _follow(self, path: Path, recorded: str | None, steps: dict[Path, Step]) -> None:
+    def _follow(self, path: Path, recorded: str | None, user: str, steps: dict[Path, Step]) -> None:
         if path in steps:
             return
         sidecar = read_record(path)
@@ -104,12 +103,16 @@ class Provenance:
         elif not sidecar:
             warning = warning or "nothing beside it says how it was made"
         is_index = path.name == "index.json"
-        role = ROLES.get(sidecar.get("rule", ""), "clips" if is_index else ROLES_BY_SUFFIX.get(path.suffix, "file"))
+        rule = sidecar.get("rule", "")
+        role = ROLES.get(rule, ROLES_BY_SUFFIX.get(path.suffix, "file"))
+        if is_index:
+            role = "training clips" if user == "train_stage" else "truth"
         facts = [*(_tell_scenes(path) if is_index and is_there else []), *_tell_making(sidecar)]
         steps[path] = Step(role=role, name=file_name(path), sha256=sha256, facts=tuple(facts), warning=warning)
         if not is_index:
-            for inner, inner_sha256 in sidecar.get("inputs", {}).items():
-                self._follow(_resolve(path, inner), inner_sha256, steps)
+            inputs = sidecar.get("inputs", {})
+            for inner in sorted(inputs, key=lambda name: name.endswith("index.json")):
+                self._follow(_resolve(path, inner), inputs[inner], rule, steps)
 
 
 def file_name(path: str | Path) -> str:

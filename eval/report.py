@@ -14,7 +14,7 @@ from eval.curves import read_training_log, render_curves_svg
 from eval.exhibits import Exhibits, draw_exhibits
 from eval.graph import parse_dot, render_graph_svg
 from eval.page import data_uri, render_page
-from eval.provenance import InputFile, Provenance
+from eval.provenance import InputFile, Provenance, tell_seconds
 from eval.standings import Headline, TableView, make_headline, make_table_view
 from eval.table import read_tables
 from shards.files import write_text
@@ -93,7 +93,9 @@ class ReportView:
 def write_report(inputs: ReportInputs, out_path: str | Path) -> Path:
     """Write the report; raises ValueError naming the input that is missing, malformed or does not fit the others."""
     view = collect_report(inputs)
-    page = render_page("report.html", report=view, tell_hours=tell_hours, tell_bytes=tell_bytes)
+    page = render_page(
+        "report.html", report=view, tell_hours=tell_hours, tell_bytes=tell_bytes, tell_seconds=tell_seconds
+    )
     return write_text(Path(out_path), page)
 
 
