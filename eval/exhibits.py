@@ -13,7 +13,7 @@ from eval.predictions import Predictions, read_predictions
 from eval.protocol import Truth
 from eval.provenance import InputFile, Provenance
 from eval.score import score_predictions
-from eval.standings import HEADLINE_METRIC, headline_values, main_tracker, tracker_kind
+from eval.standings import HEADLINE_METRIC, headline_values, main_tracker, tracker_kind, trackers_of_interest
 from eval.table import ScoreTable, format_percent
 from shards.files import sha256_of
 
@@ -121,9 +121,9 @@ def _group(prediction_paths: Sequence[str | Path], truth_paths: Sequence[str | P
 
 
 def _worth_a_look(group: _Group) -> list[Predictions]:
-    """The trained trackers, or the last one where there is none: who fails otherwise is no news."""
-    trained = [each for each in group.predictions if tracker_kind(each.tracker) == "trained"]
-    return trained or group.predictions[-1:]
+    """Predictions of the trackers that the report is about: who fails otherwise is no news."""
+    names = trackers_of_interest(each.tracker for each in group.predictions)
+    return [each for each in group.predictions if each.tracker in names]
 
 
 def _draw_failures(group: _Group, predictions: Predictions, provenance: Provenance) -> FailureView:
@@ -142,8 +142,7 @@ def _draw_failures(group: _Group, predictions: Predictions, provenance: Provenan
 
 def _draw_clip(group: _Group, tables: Sequence[ScoreTable], provenance: Provenance, wanted: str | None) -> ClipView:
     truth = group.truth
-    kinds = ("static", "untrained", "trained")
-    shown = sorted(group.predictions, key=lambda each: kinds.index(tracker_kind(each.tracker)))[-MAX_PANELS:]
+    shown = sorted(group.predictions, key=lambda each: _place(each, group))[-MAX_PANELS:]
     scores = {each.tracker: _score_of(each, truth, tables) for each in shown}
     main = main_tracker(headline_values(scores.values()))
     video = wanted if wanted in truth.names else median_video(scores[main])
@@ -164,6 +163,12 @@ def _draw_clip(group: _Group, tables: Sequence[ScoreTable], provenance: Provenan
         is_median_of="" if video == wanted else main,
         files=group.files(provenance, shown),
     )
+
+
+def _place(predictions: Predictions, group: _Group) -> tuple[bool, int]:
+    """Where a tracker comes beside others: static, untrained, trained, and last those that the report is about."""
+    kind = ("static", "untrained", "trained").index(tracker_kind(predictions.tracker))
+    return predictions in _worth_a_look(group), kind
 
 
 def _score_of(predictions: Predictions, truth: Truth, tables: Sequence[ScoreTable]) -> dict:

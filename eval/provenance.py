@@ -40,6 +40,7 @@ ROLES = {
     "score": "score",
     "predict": "predictions",
     "baseline": "predictions",
+    "adopt": "predictions",
     "train_stage": "weights",
 }
 ROLES_BY_SUFFIX = {".json": "score", ".npz": "predictions", ".safetensors": "weights"}

@@ -14,6 +14,8 @@ from eval.table import (
     ScoreTable,
     format_difference,
     format_percent,
+    published_rows,
+    published_sources,
     table_rows,
     undefined_note,
 )
@@ -74,6 +76,8 @@ class TableView:
     table: ScoreTable
     header: list[str]
     rows: list[Row]
+    published: list[list[str]]
+    sources: list[str]
     note: str
     bars: list[tuple[str, list[Bar]]]
     key: list[tuple[str, str]]
@@ -100,12 +104,20 @@ def tracker_colors(trackers: Iterable[str]) -> dict[str, str]:
     return colors
 
 
+def trackers_of_interest(trackers: Iterable[str]) -> list[str]:
+    """The trackers that a report is about: stages trained here, else all that were made to track, else the last one.
+
+    A stage trained here has its untrained weights among the trackers too.
+    """
+    trackers = list(trackers)
+    made_to_track = [tracker for tracker in trackers if tracker_kind(tracker) == "trained"]
+    stages = [tracker for tracker in made_to_track if f"{tracker}{UNTRAINED_SUFFIX}" in trackers]
+    return stages or made_to_track or trackers[-1:]
+
+
 def main_tracker(values: Mapping[str, float | None]) -> str:
-    """Return the tracker that a report is about: the best of the trained ones, else the last one."""
-    trained = {
-        tracker: value for tracker, value in values.items() if tracker_kind(tracker) == "trained" and value is not None
-    }
-    return max(trained, key=lambda tracker: trained[tracker]) if trained else list(values)[-1]
+    """Return the best of the trackers that a report is about; the first one where none has a value."""
+    return max(trackers_of_interest(values), key=lambda tracker: -1.0 if (value := values[tracker]) is None else value)
 
 
 def headline_values(scores: Iterable[dict]) -> dict[str, float | None]:
@@ -126,7 +138,7 @@ def make_headline(table: ScoreTable) -> Headline:
         value=format_percent(score["mean"][HEADLINE_METRIC]),
         difference="" if difference is None else format_difference(difference),
         is_better=difference is not None and difference > 0,
-        num_others=sum(tracker_kind(each) == "trained" for each in values) - 1,
+        num_others=len(trackers_of_interest(values)) - 1,
     )
 
 
@@ -140,6 +152,8 @@ def make_table_view(table: ScoreTable, score_paths: Sequence[str | Path], proven
         table=table,
         header=header,
         rows=_make_rows(table, colors),
+        published=published_rows(table),
+        sources=published_sources(table),
         note=undefined_note(table),
         bars=[(video, _make_bars(table, video, colors)) for video in table.scores[0]["videos"]],
         key=[(tracker, colors[tracker]) for tracker in trackers],

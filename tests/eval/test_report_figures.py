@@ -13,6 +13,7 @@ import pytest
 from eval.__main__ import main
 from eval.predictions import VideoPrediction, read_predictions, write_predictions
 from eval.provenance import FORMAT, Provenance, tell_ranges, tell_seconds
+from eval.standings import main_tracker, tracker_colors, trackers_of_interest
 from tests.chromium import chromium, find_chromium
 from tests.eval.pages import Page
 
@@ -65,7 +66,7 @@ def make_scores(tracker, index, shift):
     """Predictions `shift` pixels beside static points, their score, weights and sidecars."""
     stem = f"results/toy/{tracker}.first.256"
     words = ["--truth", index, "--out", f"{stem}.predictions.npz"]
-    assert main(["baseline", *words]) == 0
+    assert main(["track", "--tracker", "static", *words]) == 0
     if tracker != "static":
         static = read_predictions(f"{stem}.predictions.npz")
         videos = [static.video(name) for name in static.names]
@@ -269,3 +270,14 @@ def test_the_page_prints_with_its_provenance_open(browser, page_path):
 def test_the_report_starts_without_torch():
     code = "import sys, eval.report, eval.costs, eval.failures; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_report_is_about_the_stages_trained_here():
+    trackers = ["static", "lucas_kanade", "lbm-untrained", "lbm", "other"]
+    assert trackers_of_interest(trackers) == ["lbm"]
+    assert trackers_of_interest(["static", "lucas_kanade", "other"]) == ["lucas_kanade", "other"]
+    assert trackers_of_interest(["static"]) == ["static"]
+    assert main_tracker({"a": 0.2, "b": None, "c": 0.3}) == "c"
+    colors = tracker_colors(trackers)
+    assert colors["static"] == "static" and colors["lbm-untrained"] == f"{colors['lbm']} faint"
+    assert len(set(colors.values())) == len(trackers)
