@@ -13,6 +13,7 @@ import pytest
 from eval.__main__ import main
 from eval.predictions import VideoPrediction, read_predictions, write_predictions
 from eval.provenance import FORMAT, Provenance, tell_ranges, tell_seconds
+from eval.published import published_scores
 from eval.standings import main_tracker, tracker_colors, trackers_of_interest
 from tests.chromium import chromium, find_chromium
 from tests.eval.pages import Page
@@ -281,3 +282,15 @@ def test_a_report_is_about_the_stages_trained_here():
     colors = tracker_colors(trackers)
     assert colors["static"] == "static" and colors["lbm-untrained"] == f"{colors['lbm']} faint"
     assert len(set(colors.values())) == len(trackers)
+
+
+def test_published_rows_stand_below_ours_with_their_sources(finished, tmp_path):
+    score = json.loads((finished / "results/toy/lbm.first.256.json").read_text())
+    (tmp_path / "lbm.json").write_text(json.dumps(score | {"benchmark": "tapvid_davis"}))
+    assert main(["report", "--scores", str(tmp_path / "lbm.json"), "--out", str(tmp_path / "r.html")]) == 0
+    page = Page((tmp_path / "r.html").read_text())
+    text = " ".join(" ".join(page.text).split())
+    published = published_scores("tapvid_davis", "first")
+    assert text.count("published, not run here") == len(published) > 5
+    assert all(score.citation in text and score.tracker in text for score in published)
+    assert len([row for row in page.find("tr") if row.get("class") == "published"]) == len(published)
