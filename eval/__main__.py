@@ -98,6 +98,7 @@ def _add_page_commands(commands) -> None:
     report.add_argument("--truth", type=Path, nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
     report.add_argument("--graph", type=Path, help="graph.dot (snakemake --rulegraph) or graph.svg")
     report.add_argument("--recipe", type=Path, nargs="*", default=[], metavar="recipe.yaml")
+    report.add_argument("--root", type=Path, help="folder that snakemake ran in: adds what its jobs have cost")
     report.add_argument("--note", action="append", default=[], metavar="TEXT", help="what was not scored, and why")
     report.add_argument("--video", help="video to draw where a benchmark has it; the median one by default")
     report.add_argument("--out", type=Path, required=True, help="html to write")
@@ -183,6 +184,7 @@ def _report(options: argparse.Namespace) -> None:
         truths=options.truth,
         recipes=options.recipe,
         graph=options.graph,
+        root=options.root,
         notes=options.note,
         video=options.video,
     )

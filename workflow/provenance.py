@@ -10,12 +10,16 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 FORMAT = "frameline-provenance/1"
 
@@ -37,9 +41,14 @@ def sha256_of(path: Path) -> str:
 
 
 def record(
-    rule: str, inputs: Sequence[str], outputs: Sequence[str], facts: Mapping[str, str], command: Sequence[str] = ()
+    rule: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    facts: Mapping[str, str],
+    command: Sequence[str] = (),
+    spent: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the sidecars of one job's outputs, each complete or not at all."""
+    """Write the sidecars of one job's outputs, each complete or not at all; `spent` is what `measure` returned."""
     shared = {
         "format": FORMAT,
         "rule": rule,
@@ -47,13 +56,51 @@ def record(
         "inputs": {name: sha256_of(Path(name)) for name in inputs},
         "python": platform.python_version(),
         "command": shlex.join(command),
-    }
+    } | ({"spent": dict(spent)} if spent else {})
     for output in outputs:
         content = shared | {"output_sha256": sha256_of(Path(output))}
         path = sidecar_path(output)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         temporary.replace(path)
+
+
+def measure(started: float) -> dict[str, Any]:
+    """What a job took and where: seconds since `started` (time.monotonic), CPU-seconds of all its processes, devices.
+
+    The system counts the CPU time of every process that ended, which a look now and then would miss.
+    """
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": visible_gpus(os.environ),
+    }
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that a job may use: those of nvidia-smi, of which CUDA_VISIBLE_DEVICES may hide some."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True, env=dict(environment))
+    except (OSError, subprocess.SubprocessError):
+        return []
+    names = listed.stdout.split("\n")[:-1]
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return names
+    wanted = [word for word in chosen.split(",") if word.strip() not in ("", "-1")]
+    return [names[int(word)] if word.isdigit() and int(word) < len(names) else word for word in wanted]
 
 
 def run(command: Sequence[str], save: Path | None = None) -> int:
@@ -90,7 +137,9 @@ def main(arguments: list[str]) -> int:
     options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     for output in options.outputs:
         sidecar_path(output).unlink(missing_ok=True)
+    started = time.monotonic()
     code = run(command, options.save)
+    spent = measure(started)
     if code == 0:
         missing = [output for output in options.outputs if not Path(output).exists()]
         if missing:
@@ -98,7 +147,7 @@ def main(arguments: list[str]) -> int:
             return 1
         rule, *words = options.made
         facts = dict(word.split("=", 1) for word in words)
-        record(rule, options.inputs, options.outputs, facts, command)
+        record(rule, options.inputs, options.outputs, facts, command, spent)
     return code
 
 

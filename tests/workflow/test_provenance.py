@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from workflow.plan import Plan
-from workflow.provenance import main, record, sha256_of, sidecar_path
+from workflow.provenance import main, record, sha256_of, sidecar_path, visible_gpus
 from workflow.verify import find_mismatches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +42,26 @@ def test_a_sidecar_names_inputs_outputs_settings_and_command(here):
     assert sidecar["inputs"] == {"in.txt": sha256_of(here / "in.txt")}
     assert sidecar["output_sha256"] == sha256_of(here / "out.txt")
     assert sidecar["command"] == "cp in.txt out.txt"
+
+
+def test_a_sidecar_says_what_the_job_took_and_on_what(here):
+    code = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    # A grandchild's time counts too, though it has ended long before the job does.
+    assert run("sh", "-c", f"{sys.executable} -c '{code}'; sleep 0.2; echo > out.txt") == 0
+    spent = json.loads(sidecar_path("out.txt").read_text())["spent"]
+    assert spent["seconds"] > 0.45 and spent["cpu_seconds"] > 0.29
+    assert spent["cores"] >= 1 and spent["cpu"] and spent["finished"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seen"), [(None, ["A", "B"]), ("1", ["B"]), ("", []), ("-1", []), ("GPU-7f,0", ["GPU-7f", "A"])]
+)
+def test_gpus_are_those_that_the_job_may_use(here, monkeypatch, chosen, seen):
+    (here / "nvidia-smi").write_text("#!/bin/sh\necho A\necho B\n")
+    (here / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here}:{os.environ['PATH']}")
+    environment = {"PATH": os.environ["PATH"]} | ({} if chosen is None else {"CUDA_VISIBLE_DEVICES": chosen})
+    assert visible_gpus(environment) == seen
 
 
 def test_a_failure_is_passed_on_and_leaves_no_sidecar(here):

@@ -54,7 +54,7 @@ rule report_page:
         recorded(
             "python -m eval report --scores {input.scores} --curves {input.curves}"
             " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
-            " --graph {input.graph} {params.notes} --out {output} > {log} 2>&1"
+            " --graph {input.graph} --root . {params.notes} --out {output} > {log} 2>&1"
         )
 
 
