@@ -43,6 +43,15 @@ def _build_parser() -> argparse.ArgumentParser:
     score = _add_command(commands, "score", _score, "score a predictions.npz against the truth it was made for")
     score.add_argument("--predictions", type=Path, required=True, help="predictions.npz of one tracker")
     score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    score.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="METRICS",
+        help="redetection (AJ_RD), survival (and median trajectory error), accuracy (of Dynamic Replica: only for a "
+        "truth that knows where hidden points are)",
+    )
+    score.add_argument("--tracks", action="store_true", help="write the metrics of every query, too")
     score.add_argument("--out", type=Path, required=True, help="score json to write")
 
     baseline = _add_command(commands, "baseline", _baseline, "predict with a tracker that needs no training")
@@ -98,7 +107,7 @@ def _score(options: argparse.Namespace) -> None:
     from eval.score import score_predictions, write_score
     from eval.table import LEADING_COLUMNS, format_percent
 
-    score = score_predictions(options.predictions, options.truth)
+    score = score_predictions(options.predictions, options.truth, also=options.also, with_tracks=options.tracks)
     write_score(score, options.out)
     told = "  ".join(f"{title} {format_percent(score['mean'][key])}" for key, title in LEADING_COLUMNS.items())
     print(f"{score['benchmark']} {score['query_mode']} {score['tracker']}: {told}  ({score['num_videos']} videos)")

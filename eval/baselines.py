@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.predictions import VideoPrediction, write_predictions
+from eval.predictions import INDEPENDENT, TRACKED, Making, VideoPrediction, write_predictions
 from eval.protocol import Truth
 
 Baseline = Callable[[np.ndarray, int, Callable[[], np.ndarray]], tuple[np.ndarray, np.ndarray]]
@@ -41,6 +41,7 @@ def predict_baseline(tracker: str, truth_path: str | Path, query_mode: str, out_
         tracker=tracker,
         query_mode=query_mode,
         truth_sha256=truth.sha256,
+        making=Making(queries=INDEPENDENT, before_query=TRACKED),
         videos=_predict_videos(BASELINES[tracker], truth, query_mode),
     )
 
