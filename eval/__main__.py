@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.tapvid import QUERY_MODES
+from eval.tapvid import QUERY_MODES, RESOLUTION
 
 DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
 
@@ -67,6 +67,7 @@ def _add_tracker_commands(commands) -> None:
     track.add_argument("--tracker", required=True, help="static: points stay at their query; lucas_kanade: OpenCV's")
     track.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
     track.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
+    track.add_argument("--resolution", type=int, default=RESOLUTION, help=f"of its frames (default: {RESOLUTION})")
     track.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
 
     queries = _add_command(commands, "queries", _queries, "write what a benchmark asks, for a tracker elsewhere")
@@ -148,7 +149,9 @@ def _score(options: argparse.Namespace) -> None:
 def _track(options: argparse.Namespace) -> None:
     from eval.baselines import predict_baseline
 
-    print(f"wrote {predict_baseline(options.tracker, options.truth, options.query_mode, options.out)}")
+    print(
+        f"wrote {predict_baseline(options.tracker, options.truth, options.query_mode, options.out, options.resolution)}"
+    )
 
 
 def _queries(options: argparse.Namespace) -> None:

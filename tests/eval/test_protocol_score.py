@@ -156,6 +156,23 @@ def test_the_protocol_is_in_the_score(truth_path, tmp_path):
     assert score["mean"]["average_jaccard"] == 1.0, "positions are at 256x256 whatever the frames' size"
 
 
+@pytest.mark.parametrize("tracker", ["static", "lucas_kanade"])
+def test_baselines_at_another_resolution_answer_in_pixels_at_256(truth_path, tmp_path, tracker):
+    official, larger = (
+        read_predictions(predict_baseline(tracker, truth_path, "first", tmp_path / f"{size}.npz", size))
+        for size in (256, 320)
+    )
+    assert (official.making.resolution, larger.making.resolution) == (256, 320)
+    for name in ("still", "drift"):
+        before, after = official.video(name), larger.video(name)
+        np.testing.assert_array_equal(after.query_points, before.query_points)
+        frames = before.query_points[:, 0].astype(int)
+        queried = after.tracks[np.arange(len(frames)), frames]
+        np.testing.assert_allclose(queried, before.query_points[:, [2, 1]], atol=1e-4)
+    moved = np.abs(official.video("still").tracks - larger.video("still").tracks).max()
+    assert moved < 1e-4 if tracker == "static" else moved > 1e-4
+
+
 def test_frames_at_another_resolution(truth_path):
     frames = Truth(truth_path).frames("still", 96)
     assert frames.shape == (10, 96, 96, 3)
