@@ -1,7 +1,8 @@
 """Trackers that need no training: what a trained one must beat, `python -m eval track`.
 
 A baseline is a function (query_points, num_frames, load_frames) -> (tracks, occluded): queries (N, 3) as (t, y, x),
-tracks (N, T, 2) as (x, y), occluded (N, T), all at 256x256; `load_frames()` decodes the video, (T, 256, 256, 3) uint8.
+tracks (N, T, 2) as (x, y), occluded (N, T); `load_frames()` decodes the video, (T, R, R, 3) uint8, R the resolution.
+Positions are in pixels of these frames.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.lucas_kanade import track_lucas_kanade
-from eval.predictions import VideoPrediction, write_predictions
-from eval.protocol import Truth
+from eval.predictions import INDEPENDENT, TRACKED, Making, VideoPrediction, write_predictions
+from eval.protocol import Truth, scale_points
+from eval.tapvid import RESOLUTION
 
 Baseline = Callable[[np.ndarray, int, Callable[[], np.ndarray]], tuple[np.ndarray, np.ndarray]]
 
@@ -32,10 +34,13 @@ def track_static(
 BASELINES: dict[str, Baseline] = {"static": track_static, "lucas_kanade": track_lucas_kanade}
 
 
-def predict_baseline(tracker: str, truth_path: str | Path, query_mode: str, out_path: str | Path) -> Path:
+def predict_baseline(
+    tracker: str, truth_path: str | Path, query_mode: str, out_path: str | Path, resolution: int = RESOLUTION
+) -> Path:
     """Run the baseline `tracker` over every video of the truth index and write its predictions.npz.
 
-    Raises ValueError for a tracker that is not in BASELINES.
+    resolution: height and width of the frames that it is given. Raises ValueError for a tracker that is not in
+    BASELINES.
     """
     if tracker not in BASELINES:
         raise ValueError(f"unknown tracker {tracker!r}; choose one of {', '.join(BASELINES)}")
@@ -45,12 +50,17 @@ def predict_baseline(tracker: str, truth_path: str | Path, query_mode: str, out_
         tracker=tracker,
         query_mode=query_mode,
         truth_sha256=truth.sha256,
-        videos=_predict_videos(BASELINES[tracker], truth, query_mode),
+        making=Making(resolution=resolution, queries=INDEPENDENT, before_query=TRACKED),
+        videos=_predict_videos(BASELINES[tracker], truth, query_mode, resolution),
     )
 
 
-def _predict_videos(track: Baseline, truth: Truth, query_mode: str) -> Iterator[VideoPrediction]:
+def _predict_videos(track: Baseline, truth: Truth, query_mode: str, resolution: int) -> Iterator[VideoPrediction]:
+    given, official = (resolution, resolution), (RESOLUTION, RESOLUTION)
     for name in truth.names:
         video = truth.video(name, query_mode)
-        tracks, occluded = track(video.query_points, video.num_frames, partial(truth.frames, name))
+        asked = video.query_points.copy()
+        asked[:, [2, 1]] = scale_points(asked[:, [2, 1]], official, given)
+        tracks, occluded = track(asked, video.num_frames, partial(truth.frames, name, resolution))
+        tracks = scale_points(tracks, given, official).astype(np.float32)
         yield VideoPrediction(name=name, query_points=video.query_points, tracks=tracks, occluded=occluded)

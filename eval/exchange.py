@@ -53,6 +53,11 @@ def adopt_predictions(path: str | Path, tracker: str, query_mode: str, out_path:
             f"{path}: answers the queries of mode {predictions.query_mode!r}, here those of {query_mode!r} are wanted; "
             f"predict those of `python -m eval queries --query-mode {query_mode}`"
         )
+    if predictions.making.resolution != RESOLUTION:
+        raise ValueError(
+            f"{path}: made from frames of {predictions.making.resolution} pixels, a protocol of its own; rows are of "
+            f"{RESOLUTION} pixels: score it by hand (python -m eval score)"
+        )
     for name in predictions.names:
         predictions.video(name)
     out_path = Path(out_path)

@@ -186,8 +186,21 @@ class Plan:
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
         rows = self.trackers.rows(benchmark)
-        modes = self.benchmarks[benchmark].query_modes
-        return [f"results/{benchmark}/{row}.{mode}.{RESOLUTION}.{kind}" for mode in modes for row in rows]
+        protocols = self.protocols(self.benchmarks[benchmark])
+        return [
+            f"results/{benchmark}/{row}.{mode}.{resolution}.{kind}"
+            for mode, resolution in protocols
+            for row in rows
+            if self.runs_at(row, resolution)
+        ]
+
+    def protocols(self, benchmark: Benchmark) -> list[tuple[str, int]]:
+        """Query mode and resolution of each protocol that a benchmark is scored by."""
+        return [(mode, resolution) for resolution in benchmark.resolutions for mode in benchmark.query_modes]
+
+    def runs_at(self, tracker: str, resolution: int) -> bool:
+        """Whether a table at this resolution has the tracker's row: what runs elsewhere answers at 256x256."""
+        return resolution == RESOLUTION or tracker not in self.trackers.foreign
 
     @cached_property
     def available_benchmarks(self) -> list[Benchmark]:
@@ -266,7 +279,8 @@ class Plan:
                 "processes": str(self.stages[stage].processes),
             }
         if rule == "predict":
-            return {"memory_size": str(self.benchmarks[wildcards["benchmark"]].memory_size or "by data set")}
+            memory_size = self.benchmarks[wildcards["benchmark"]].memory_size
+            return {"resolution": wildcards["resolution"], "memory_size": str(memory_size or "by data set")}
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
         if rule == "rulegraph":
@@ -315,10 +329,12 @@ class Plan:
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
-        for mode in benchmark.query_modes:
+        for mode, resolution in self.protocols(benchmark):
             for tracker in self.trackers.rows(benchmark.name):
-                names = {"benchmark": benchmark.name, "mode": mode}
-                stem = f"results/{benchmark.name}/{tracker}.{mode}.{RESOLUTION}"
+                if not self.runs_at(tracker, resolution):
+                    continue
+                names = {"benchmark": benchmark.name, "mode": mode, "resolution": str(resolution)}
+                stem = f"results/{benchmark.name}/{tracker}.{mode}.{resolution}"
                 rule, wildcard = self.trackers.rule_of(tracker)
                 yield Step(rule, names | {wildcard: tracker}, (f"{stem}.predictions.npz",))
                 yield Step("score", names | {"any": tracker}, (f"{stem}.json",))

@@ -84,6 +84,8 @@ class Benchmark:
     name: str
     dataset: str
     query_modes: tuple[str, ...] = ("first",)
+    resolutions: tuple[int, ...] = (256,)
+    """Height and width of the frames that trackers are given; others than 256 are protocols of their own."""
     memory_size: int | None = None
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""

@@ -115,6 +115,20 @@ def test_rows_are_baselines_stages_with_their_untrained_weights_and_predictions_
     assert {step.rule for step in plan.steps() if "mine" in step.wildcards.values()} == {"adopt", "score"}
 
 
+def test_another_resolution_is_in_the_names_of_files_and_has_no_rows_from_elsewhere(config):
+    config = put(config, "benchmarks.tiny_heldout.predictions", {"mine": "given/mine.{mode}.npz"})
+    plan = Plan(put(config, "benchmarks.tiny_heldout.resolutions", [256, 512]))
+    files = plan.files_of_benchmark("tiny_heldout", "json")
+    assert {"results/tiny_heldout/lbm.first.256.json", "results/tiny_heldout/lbm.first.512.json"} <= set(files)
+    assert (
+        "results/tiny_heldout/mine.first.256.json" in files and "results/tiny_heldout/mine.first.512.json" not in files
+    )
+    made = {output for step in plan.steps() for output in step.outputs}
+    assert set(files) <= made
+    steps = [step for step in plan.steps() if "results/tiny_heldout/lbm.first.512.predictions.npz" in step.outputs]
+    assert [plan.facts(step.rule, step.wildcards)["resolution"] for step in steps] == ["512"]
+
+
 def test_shards_cover_all_seeds_once(config):
     plan = Plan(put(put(config, "datasets.tiny.num_clips", 11), "datasets.tiny.clips_per_shard", 4))
     dataset = plan.datasets["tiny"]

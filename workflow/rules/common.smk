@@ -32,6 +32,7 @@ wildcard_constraints:
     foreign=any_of(plan.trackers.foreign),
     any=any_of(plan.trackers.all),
     mode="first|strided",
+    resolution=r"\d+",
     shard=r"\d{6}",
 
 

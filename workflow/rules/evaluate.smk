@@ -3,17 +3,17 @@ rule baseline:
     input:
         truth=truth_of,
     output:
-        "results/{benchmark}/{baseline}.{mode}.256.predictions.npz",
+        "results/{benchmark}/{baseline}.{mode}.{resolution}.predictions.npz",
     log:
-        "logs/baseline/{benchmark}/{baseline}.{mode}.log",
+        "logs/baseline/{benchmark}/{baseline}.{mode}.{resolution}.log",
     benchmark:
-        "logs/benchmarks/baseline/{benchmark}/{baseline}.{mode}.tsv"
+        "logs/benchmarks/baseline/{benchmark}/{baseline}.{mode}.{resolution}.tsv"
     params:
         made=made("baseline"),
     shell:
         recorded(
             "python -m eval track --tracker {wildcards.baseline} --truth {input.truth}"
-            " --query-mode {wildcards.mode} --out {output} > {log} 2>&1"
+            " --query-mode {wildcards.mode} --resolution {wildcards.resolution} --out {output} > {log} 2>&1"
         )
 
 
@@ -42,11 +42,11 @@ rule predict:
         truth=truth_of,
         weights=lambda wildcards: plan.trackers.weights_of(wildcards.tracker),
     output:
-        "results/{benchmark}/{tracker}.{mode}.256.predictions.npz",
+        "results/{benchmark}/{tracker}.{mode}.{resolution}.predictions.npz",
     log:
-        "logs/predict/{benchmark}/{tracker}.{mode}.log",
+        "logs/predict/{benchmark}/{tracker}.{mode}.{resolution}.log",
     benchmark:
-        "logs/benchmarks/predict/{benchmark}/{tracker}.{mode}.tsv"
+        "logs/benchmarks/predict/{benchmark}/{tracker}.{mode}.{resolution}.tsv"
     threads: 1
     params:
         made=made("predict"),
@@ -54,20 +54,21 @@ rule predict:
     shell:
         recorded(
             "python -m trainer.predict --weights {input.weights} --truth {input.truth} --tracker {wildcards.tracker}"
-            " --query-mode {wildcards.mode} {params.memory} --threads {threads} --out {output} > {log} 2>&1"
+            " --query-mode {wildcards.mode} --resolution {wildcards.resolution} {params.memory} --check-leaks 1"
+            " --threads {threads} --out {output} > {log} 2>&1"
         )
 
 
 rule score:
     input:
-        predictions="results/{benchmark}/{any}.{mode}.256.predictions.npz",
+        predictions="results/{benchmark}/{any}.{mode}.{resolution}.predictions.npz",
         truth=truth_of,
     output:
-        "results/{benchmark}/{any}.{mode}.256.json",
+        "results/{benchmark}/{any}.{mode}.{resolution}.json",
     log:
-        "logs/score/{benchmark}/{any}.{mode}.log",
+        "logs/score/{benchmark}/{any}.{mode}.{resolution}.log",
     benchmark:
-        "logs/benchmarks/score/{benchmark}/{any}.{mode}.tsv"
+        "logs/benchmarks/score/{benchmark}/{any}.{mode}.{resolution}.tsv"
     params:
         made=made("score"),
     shell:
