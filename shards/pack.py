@@ -33,6 +33,7 @@ def pack_clips(clips: Iterable[Clip], prefix: Path, codec: str = "png") -> dict[
         with tarfile.open(new_tar, "w", format=tarfile.USTAR_FORMAT) as archive:
             for clip in clips:
                 shard.add(clip, archive)
+                del clip  # or it would be in memory while the next one is read
         has_depth = new_depth.exists()
         content = {
             "format": SHARD_FORMAT,

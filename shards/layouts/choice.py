@@ -66,6 +66,7 @@ def cut_clips(clips: Iterable[Clip], choice: Choice) -> Iterator[Clip]:
                 depth_m=clip.depth_m[part] if choice.with_depth and clip.depth_m is not None else None,
                 metadata=cut_metadata(clip.metadata, frames, len(clip.video)),
             )
+        del clip  # before the next one is read
 
 
 def cut_metadata(metadata: dict[str, Any], frames: range, num_frames: int) -> dict[str, Any]:
