@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.labels import keep_labelled, score_joints
 from eval.predictions import Predictions, VideoPrediction, read_predictions
 from eval.protocol import Truth, VideoTruth
 from eval.tapvid import RESOLUTION, compute_tapvid_metrics
@@ -104,6 +105,7 @@ def _check_same_benchmark(predictions: Predictions, truth: Truth) -> None:
 def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str, *, where: str) -> dict:
     """Return the official metrics of one video as fractions (None where undefined), and its number of queries.
 
+    A video that is annotated in some frames only is scored in these, and by PCK too.
     Raises ValueError, which begins with `where` and the video, when the prediction answers other queries or another
     number of frames than the truth asks.
     """
@@ -115,6 +117,8 @@ def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str,
         )
     if truth.occluded.shape != prediction.occluded.shape:
         raise ValueError(f"{where}: {prediction.occluded.shape[1]} frames predicted, the video has {truth.num_frames}")
+    if truth.labels is not None:
+        truth, prediction = keep_labelled(truth, prediction)
     metrics = compute_tapvid_metrics(
         truth.query_points[None],
         truth.occluded[None],
@@ -124,4 +128,5 @@ def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str,
         query_mode,
     )
     values = {name: float(value[0]) for name, value in metrics.items()}
-    return {"num_queries": len(truth.query_points)} | {n: v if math.isfinite(v) else None for n, v in values.items()}
+    score = {"num_queries": len(truth.query_points)} | {n: v if math.isfinite(v) else None for n, v in values.items()}
+    return score | (score_joints(truth, prediction, query_mode) if truth.labels is not None else {})

@@ -21,6 +21,8 @@ LEADING_COLUMNS = {
     "average_jaccard": "AJ",
     "occlusion_accuracy": "OA",
 }
+# Of data sets whose labels are joints (eval.labels): a share of the animal's size instead of pixels.
+JOINT_COLUMNS = {"pck": "PCK", "pck_box": "PCK of the joints' box"}
 DIFFERENCE_COLUMNS = {
     "average_pts_within_thresh": "delta_avg vs static",
     "average_jaccard": "AJ vs static",
@@ -47,7 +49,8 @@ class ScoreTable:
     def columns(self) -> dict[str, str]:
         """Official metric key -> column title, in the order of the table."""
         keys = [key for key in self.scores[0]["mean"] if key.startswith("pts_within_")]
-        return LEADING_COLUMNS | {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
+        joints = {key: title for key, title in JOINT_COLUMNS.items() if key in self.scores[0]["mean"]}
+        return LEADING_COLUMNS | joints | {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
 
     def difference_to_static(self, score: dict, metric: str) -> float | None:
         """Return score - static in 0..1, or None for static itself and where either is undefined or missing."""

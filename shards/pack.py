@@ -131,6 +131,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
         "visible_share": round(float(clip.visible.mean()), 6) if clip.visible.size else 0.0,
     }
     row |= {name: clip.metadata[name] for name in ("seed", "attempt") if isinstance(clip.metadata.get(name), int)}
+    row |= {"labels": clip.metadata["labels"]} if "labels" in clip.metadata else {}
     assets = _assets_of(clip.metadata)
     return row | ({"assets": assets} if assets else {})
 
