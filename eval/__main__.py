@@ -11,7 +11,7 @@ from eval.tapvid import QUERY_MODES
 
 DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
 
-  baseline   truth               -> predictions.npz of a tracker that needs no training
+  track      truth               -> predictions.npz of a tracker that needs no training
   score      predictions + truth -> score json (delta_avg, AJ, OA, by video and mean)
   table      score jsons         -> table.md and table.csv
   curves     metrics.jsonl       -> curves.png
@@ -45,11 +45,11 @@ def _build_parser() -> argparse.ArgumentParser:
     score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
     score.add_argument("--out", type=Path, required=True, help="score json to write")
 
-    baseline = _add_command(commands, "baseline", _baseline, "predict with a tracker that needs no training")
-    baseline.add_argument("--tracker", default="static", help="static: points stay at their query (default)")
-    baseline.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
-    baseline.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
-    baseline.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
+    track = _add_command(commands, "track", _track, "predict with a tracker that needs no training")
+    track.add_argument("--tracker", required=True, help="static: points stay at their query; lucas_kanade: OpenCV's")
+    track.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    track.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
+    track.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
 
     table = _add_command(commands, "table", _table, "put score jsons into one table a benchmark and query mode")
     table.add_argument("scores", type=Path, nargs="+", metavar="SCORE.json")
@@ -105,7 +105,7 @@ def _score(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def _baseline(options: argparse.Namespace) -> None:
+def _track(options: argparse.Namespace) -> None:
     from eval.baselines import predict_baseline
 
     print(f"wrote {predict_baseline(options.tracker, options.truth, options.query_mode, options.out)}")

@@ -1,4 +1,4 @@
-"""Trackers that need no training: what a trained one must beat.
+"""Trackers that need no training: what a trained one must beat, `python -m eval track`.
 
 A baseline is a function (query_points, num_frames, load_frames) -> (tracks, occluded): queries (N, 3) as (t, y, x),
 tracks (N, T, 2) as (x, y), occluded (N, T), all at 256x256; `load_frames()` decodes the video, (T, 256, 256, 3) uint8.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.lucas_kanade import track_lucas_kanade
 from eval.predictions import VideoPrediction, write_predictions
 from eval.protocol import Truth
 
@@ -28,13 +29,16 @@ def track_static(
     return tracks, np.zeros(tracks.shape[:2], bool)
 
 
-BASELINES: dict[str, Baseline] = {"static": track_static}
+BASELINES: dict[str, Baseline] = {"static": track_static, "lucas_kanade": track_lucas_kanade}
 
 
 def predict_baseline(tracker: str, truth_path: str | Path, query_mode: str, out_path: str | Path) -> Path:
-    """Run the baseline `tracker` over every video of the truth index and write its predictions.npz."""
+    """Run the baseline `tracker` over every video of the truth index and write its predictions.npz.
+
+    Raises ValueError for a tracker that is not in BASELINES.
+    """
     if tracker not in BASELINES:
-        raise ValueError(f"unknown baseline {tracker!r}; choose one of {', '.join(BASELINES)}")
+        raise ValueError(f"unknown tracker {tracker!r}; choose one of {', '.join(BASELINES)}")
     truth = Truth(truth_path)
     return write_predictions(
         out_path,

@@ -50,7 +50,7 @@ SOURCES = {
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
-    "baseline": Source(("eval.__main__:_baseline",), packages=("numpy",)),
+    "baseline": Source(("eval.__main__:_track",), packages=("numpy", "pillow", "opencv-python-headless")),
     "predict": Source(
         ("trainer.predict:predict",),
         packages=("torch", "numpy", "pillow"),

@@ -140,7 +140,7 @@ def test_another_number_of_frames_is_refused(truth_path, tmp_path):
 def test_an_unknown_video_or_baseline_is_refused(truth_path, tmp_path):
     with pytest.raises(ValueError, match=r"no video 'moon'.*shards ls"):
         Truth(truth_path).video("moon", "first")
-    with pytest.raises(ValueError, match="unknown baseline 'flow'; choose one of static"):
+    with pytest.raises(ValueError, match="unknown tracker 'flow'; choose one of static, lucas_kanade"):
         predict_baseline("flow", truth_path, "first", tmp_path / "p.npz")
 
 

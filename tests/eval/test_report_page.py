@@ -1,4 +1,4 @@
-"""The whole way by the commands: baseline, score, table, curves, draw, report; and the report as a browser reads it."""
+"""The whole way by the commands: track, score, table, curves, draw, report; and the report as a browser reads it."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ def results(truth_path, tmp_path_factory):
     for mode in ("first", "strided"):
         predictions, score = folder / f"static.{mode}.npz", folder / f"static.{mode}.json"
         arguments = ["--truth", str(truth_path), "--query-mode", mode, "--out", str(predictions)]
-        assert main(["baseline", "--tracker", "static", *arguments]) == 0
+        assert main(["track", "--tracker", "static", *arguments]) == 0
         arguments = ["--predictions", str(predictions), "--truth", str(truth_path), "--out", str(score)]
         assert main(["score", *arguments]) == 0
     lines = [json.dumps({"step": step, "loss": 3.0 / step, "learning_rate": 1e-4}) for step in range(1, 20)]
@@ -117,8 +117,8 @@ def test_table_curves_and_draw_write_their_files(results, truth_path, tmp_path):
         (["report", "--scores", "{first}", "--predictions", "{npz}", "--out", "r.html"], "was not given"),
         (["report", "--scores", "{first}", "--graph", "{first}", "--out", "r.html"], "no node found"),
         (["score", "--predictions", "{first}", "--truth", "{truth}", "--out", "s.json"], "not a readable predictions"),
-        (["baseline", "--tracker", "flow", "--truth", "{truth}", "--out", "p.npz"], "unknown baseline 'flow'"),
-        (["baseline", "--truth", "{first}", "--out", "p.npz"], "error: "),
+        (["track", "--tracker", "flow", "--truth", "{truth}", "--out", "p.npz"], "unknown tracker 'flow'"),
+        (["track", "--tracker", "static", "--truth", "{first}", "--out", "p.npz"], "error: "),
         (["table", "{first}", "--out", "t.csv"], "name the markdown file"),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(results, truth_path, tmp_path, mo
 
 def test_help_names_every_command_and_torch_stays_out():
     told = subprocess.run([sys.executable, "-m", "eval", "--help"], capture_output=True, text=True, check=True).stdout
-    for command in ("baseline", "score", "table", "curves", "draw", "report"):
+    for command in ("track", "score", "table", "curves", "draw", "report"):
         assert command in told
     code = "import sys, eval.__main__, eval.report, eval.baselines; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ rule baseline:
         made=made("baseline"),
     shell:
         recorded(
-            "python -m eval baseline --tracker static --truth {input.truth}"
+            "python -m eval track --tracker static --truth {input.truth}"
             " --query-mode {wildcards.mode} --out {output} > {log} 2>&1"
         )
 
