@@ -57,9 +57,10 @@ def joint_box_area(points: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
     0 where fewer than two joints are visible.
     """
-    low = np.where(visible[..., None], points, np.inf).min(axis=0)  # (T, 2)
-    high = np.where(visible[..., None], points, -np.inf).max(axis=0)
-    size = np.where(visible.any(axis=0)[:, None], high, 0) - np.where(visible.any(axis=0)[:, None], low, 0)
+    low = np.where(visible[..., None], points, np.inf).min(axis=0, initial=np.inf)  # (T, 2)
+    high = np.where(visible[..., None], points, -np.inf).max(axis=0, initial=-np.inf)
+    is_known = visible.any(axis=0)[:, None]  # (T, 1)
+    size = np.subtract(high, low, out=np.zeros_like(low), where=is_known)
     return size.prod(axis=1)
 
 
@@ -70,9 +71,8 @@ def score_joints(truth: VideoTruth, prediction: VideoPrediction, query_mode: str
     animal's area. It is larger or smaller than the segmentation: the two are not comparable.
     """
     size = truth.labels.frame_size
-    target, predicted = (
-        scale_points(p, (RESOLUTION, RESOLUTION), size) for p in (truth.target_points, prediction.tracks)
-    )
+    target = scale_points(truth.target_points, (RESOLUTION, RESOLUTION), size)
+    predicted = scale_points(prediction.tracks, (RESOLUTION, RESOLUTION), size)
     frames = np.arange(truth.num_frames)
     query_frames = truth.query_points[:, :1]  # (N, 1)
     is_asked = frames > query_frames if query_mode == "first" else frames != query_frames

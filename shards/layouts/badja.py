@@ -45,8 +45,7 @@ def _labels_of(video: dict[str, Any]) -> dict[str, list]:
     if "segmentation_area" in video:
         area = np.asarray(video["segmentation_area"], float)
         if area.shape != labelled.shape[1:] or not (area[frames] > 0).all():
-            raise ValueError(
-                f"segmentation_area {area.shape}: expected ({labelled.shape[1]},), positive where labelled"
-            )
+            expected = f"({labelled.shape[1]},), positive where labelled"
+            raise ValueError(f"segmentation_area {area.shape}: expected {expected}")
         labels["segmentation_area"] = area[frames].tolist()
     return labels
