@@ -12,6 +12,8 @@ from eval.tapvid import QUERY_MODES
 DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
 
   track      truth               -> predictions.npz of a tracker that needs no training
+  queries    truth               -> queries.npz for a tracker that runs elsewhere
+  adopt      predictions         -> the same predictions under another name
   score      predictions + truth -> score json (delta_avg, AJ, OA, by video and mean)
   table      score jsons         -> table.md and table.csv
   curves     metrics.jsonl       -> curves.png
@@ -39,7 +41,13 @@ def _build_parser() -> argparse.ArgumentParser:
         prog="python -m eval", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_tracker_commands(commands)
+    _add_page_commands(commands)
+    return parser
 
+
+def _add_tracker_commands(commands) -> None:
+    """What asks, what answers, and what judges the answers."""
     score = _add_command(commands, "score", _score, "score a predictions.npz against the truth it was made for")
     score.add_argument("--predictions", type=Path, required=True, help="predictions.npz of one tracker")
     score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
@@ -51,6 +59,21 @@ def _build_parser() -> argparse.ArgumentParser:
     track.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
     track.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
 
+    queries = _add_command(commands, "queries", _queries, "write what a benchmark asks, for a tracker elsewhere")
+    queries.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    queries.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
+    queries.add_argument("--frames", action="store_true", help="add the frames, resized to 256x256")
+    queries.add_argument("--out", type=Path, required=True, help="queries.npz to write")
+
+    adopt = _add_command(commands, "adopt", _adopt, "copy the predictions of a tracker under another name")
+    adopt.add_argument("predictions", type=Path, metavar="PREDICTIONS.npz")
+    adopt.add_argument("--tracker", required=True, help="the name that tables show")
+    adopt.add_argument("--query-mode", choices=QUERY_MODES, required=True, help="refuse predictions of the other one")
+    adopt.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
+
+
+def _add_page_commands(commands) -> None:
+    """What shows scores, tracks and data to people."""
     table = _add_command(commands, "table", _table, "put score jsons into one table a benchmark and query mode")
     table.add_argument("scores", type=Path, nargs="+", metavar="SCORE.json")
     table.add_argument("--out", type=Path, required=True, help="table.md to write; table.csv is written beside it")
@@ -84,7 +107,6 @@ def _build_parser() -> argparse.ArgumentParser:
     dataset.add_argument("--clips", type=int, default=12, help="clips to show, evenly spread (default: 12)")
     dataset.add_argument("--sample", type=int, default=512, help="clips to examine, evenly spread (default: 512)")
     dataset.add_argument("--out", type=Path, required=True, help="html to write")
-    return parser
 
 
 def _add_command(commands, name: str, run, summary: str) -> argparse.ArgumentParser:
@@ -109,6 +131,18 @@ def _track(options: argparse.Namespace) -> None:
     from eval.baselines import predict_baseline
 
     print(f"wrote {predict_baseline(options.tracker, options.truth, options.query_mode, options.out)}")
+
+
+def _queries(options: argparse.Namespace) -> None:
+    from eval.exchange import write_queries
+
+    print(f"wrote {write_queries(options.truth, options.query_mode, options.out, has_frames=options.frames)}")
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    from eval.exchange import adopt_predictions
+
+    print(f"wrote {adopt_predictions(options.predictions, options.tracker, options.query_mode, options.out)}")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -23,6 +23,8 @@ from eval.table import (
     ScoreTable,
     format_difference,
     format_percent,
+    published_rows,
+    published_sources,
     read_tables,
     table_rows,
     undefined_note,
@@ -77,6 +79,8 @@ class TableView:
     table: ScoreTable
     header: list[str]
     rows: list[list[str]]
+    published: list[list[str]]
+    sources: list[str]
     best: list[set[int]]
     note: str
     bars: list[tuple[str, list[Bar]]]
@@ -194,7 +198,15 @@ def _table_view(table: ScoreTable) -> TableView:
     kinds = [(score["tracker"], tracker_kind(score["tracker"])) for score in table.scores]
     bars = [(video, _bars(table, video)) for video in table.scores[0]["videos"]]
     return TableView(
-        table=table, header=header, rows=rows, best=best, note=undefined_note(table), bars=bars, kinds=kinds
+        table=table,
+        header=header,
+        rows=rows,
+        published=published_rows(table),
+        sources=published_sources(table),
+        best=best,
+        note=undefined_note(table),
+        bars=bars,
+        kinds=kinds,
     )
 
 

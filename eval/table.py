@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.published import MARK, PublishedScore, published_scores
 from eval.score import read_score
 from shards.files import write_text
 
@@ -36,6 +37,7 @@ class ScoreTable:
     benchmark: str
     query_mode: str
     scores: tuple[dict, ...]
+    published: tuple[PublishedScore, ...] = ()
 
     @property
     def num_videos(self) -> int:
@@ -83,7 +85,12 @@ def read_tables(score_paths: Iterable[str | Path]) -> list[ScoreTable]:
     if not groups:
         raise ValueError("no score json was given; make one by `python -m eval score`")
     return [
-        ScoreTable(benchmark=benchmark, query_mode=mode, scores=_ordered([score for _, score in group.values()]))
+        ScoreTable(
+            benchmark=benchmark,
+            query_mode=mode,
+            scores=_ordered([score for _, score in group.values()]),
+            published=published_scores(benchmark, mode),
+        )
         for (benchmark, mode), group in groups.items()
     ]
 
@@ -125,6 +132,26 @@ def table_rows(table: ScoreTable) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def published_rows(table: ScoreTable) -> list[list[str]]:
+    """Return one row of cells for each published score, under the header of `table_rows`; empty where none is stated.
+
+    The number behind a tracker's name is that of its source in `published_sources`.
+    """
+    titles, sources = table_rows(table)[0][1:], published_sources(table)
+    return [
+        [
+            f"{score.tracker} [{sources.index(score.citation) + 1}] ({MARK})",
+            *(str(score.numbers[title]) if title in score.numbers else "" for title in titles),
+        ]
+        for score in table.published
+    ]
+
+
+def published_sources(table: ScoreTable) -> list[str]:
+    """Return the sources of the published scores, each once."""
+    return list(dict.fromkeys(score.citation for score in table.published))
+
+
 def undefined_note(table: ScoreTable) -> str:
     """Say how many videos were left out of a mean because the metric is 0/0 there; empty when none was."""
     counts = {}
@@ -151,15 +178,22 @@ def render_markdown(tables: Sequence[ScoreTable]) -> str:
     for table in tables:
         header, rows = table_rows(table)
         alignment = ["---", *["---:"] * (len(header) - 1)]
-        lines = [f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows, *published_rows(table))]
         note = undefined_note(table)
         parts.append(
             f"## {table.benchmark}, queries: {table.query_mode}\n\n"
             f"{table.num_videos} videos at {table.resolution}x{table.resolution}, mean over videos, x100.\n\n"
             + "\n".join(lines)
             + (f"\n\n{note}" if note else "")
+            + _render_sources(table)
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _render_sources(table: ScoreTable) -> str:
+    """The sources as a paragraph of markdown; empty where nothing is published."""
+    lines = [f"{number}. {source}" for number, source in enumerate(published_sources(table), start=1)]
+    return "\n\nSources of what others published:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _csv_name(title: str) -> str:
@@ -175,9 +209,13 @@ def render_csv(tables: Sequence[ScoreTable]) -> str:
     for table in tables:
         header, rows = table_rows(table)
         if header != last_header:
-            writer.writerow(["benchmark", "query_mode", "num_videos", *map(_csv_name, header)])
+            writer.writerow(["benchmark", "query_mode", "num_videos", *map(_csv_name, header), "published_in"])
             last_header = header
         for row in rows:
             cells = ["" if cell == UNDEFINED else cell for cell in row]
-            writer.writerow([table.benchmark, table.query_mode, table.num_videos, *cells])
+            writer.writerow([table.benchmark, table.query_mode, table.num_videos, *cells, ""])
+        for score, row in zip(table.published, published_rows(table), strict=True):
+            writer.writerow(
+                [table.benchmark, table.query_mode, "", score.tracker, *row[1:], f"{MARK}: {score.citation}"]
+            )
     return stream.getvalue()

@@ -18,6 +18,7 @@ from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys,
 from workflow.archive import NOTE
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
+from workflow.trackers import Trackers
 
 RESOLUTION = 256
 
@@ -38,6 +39,7 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
+        self.trackers = Trackers(self.stages, self.benchmarks)
         self.kubric_assets = settings.kubric_assets
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
@@ -181,19 +183,11 @@ class Plan:
         """The files of the teachers that label a stage's videos, if there are some."""
         return [str(path) for path in self.labels[stage].files] if stage in self.labels else []
 
-    def trackers(self) -> list[str]:
-        """Names of the rows of every table."""
-        return ["static", *(tracker for stage in self.stages for tracker in (f"{stage}-untrained", stage))]
-
-    def weights_of(self, tracker: str) -> str:
-        """The weights file of a trained or untrained tracker."""
-        stage = tracker.removesuffix("-untrained")
-        return f"results/{stage}/{'untrained' if stage != tracker else 'weights'}.safetensors"
-
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
+        rows = self.trackers.rows(benchmark)
         modes = self.benchmarks[benchmark].query_modes
-        return [f"results/{benchmark}/{t}.{mode}.{RESOLUTION}.{kind}" for mode in modes for t in self.trackers()]
+        return [f"results/{benchmark}/{row}.{mode}.{RESOLUTION}.{kind}" for mode in modes for row in rows]
 
     @cached_property
     def available_benchmarks(self) -> list[Benchmark]:
@@ -227,6 +221,7 @@ class Plan:
             "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
+            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.available_benchmarks},
         }
 
     # Facts
@@ -321,12 +316,12 @@ class Plan:
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
         for mode in benchmark.query_modes:
-            for tracker in self.trackers():
-                names = {"benchmark": benchmark.name, "tracker": tracker, "mode": mode}
+            for tracker in self.trackers.rows(benchmark.name):
+                names = {"benchmark": benchmark.name, "mode": mode}
                 stem = f"results/{benchmark.name}/{tracker}.{mode}.{RESOLUTION}"
-                rule = "baseline" if tracker == "static" else "predict"
-                yield Step(rule, names, (f"{stem}.predictions.npz",))
-                yield Step("score", names, (f"{stem}.json",))
+                rule, wildcard = self.trackers.rule_of(tracker)
+                yield Step(rule, names | {wildcard: tracker}, (f"{stem}.predictions.npz",))
+                yield Step("score", names | {"any": tracker}, (f"{stem}.json",))
         tables = tuple(f"results/{benchmark.name}/table.{suffix}" for suffix in ("md", "csv"))
         yield Step("table", {"benchmark": benchmark.name}, tables)
 

@@ -16,6 +16,8 @@ ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
 BADJA = "badja"
 """Data set and benchmark that `--config badja_root=FOLDER` adds."""
+BASELINES = ("static", "lucas_kanade")
+"""Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -86,6 +88,14 @@ class Benchmark:
     dataset: str
     query_modes: tuple[str, ...] = ("first",)
     memory_size: int | None = None
+    trackers: tuple[str, ...] | None = None
+    """Baselines and stages whose rows the tables have; None means all of them."""
+    predictions: dict[str, str] = field(default_factory=dict)
+    """Predictions of trackers that run elsewhere, name -> path; "{mode}" in a path stands for the query mode."""
+
+    def path_of(self, tracker: str, mode: str) -> str:
+        """The file with what a tracker that runs elsewhere predicted."""
+        return self.predictions[tracker].replace("{mode}", mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +147,31 @@ def _check_names(settings: Settings) -> None:
                 f"benchmarks.{benchmark.name}.dataset: there is no data set '{benchmark.dataset}', "
                 f"{suggestion(benchmark.dataset, settings.datasets)}"
             )
+        _check_trackers(benchmark, settings)
+    for name in sorted(settings.stages.keys() & set(BASELINES)):
+        raise ValueError(f"stages.{name}: this is the name of a tracker that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
     for stage in settings.stages.values():
         for override in stage.overrides:
             if override.startswith(("stage=", "paths.", "exp_name=")):
                 raise ValueError(f"stages.{stage.name}.overrides: '{override}' is the graph's to set; remove it")
+
+
+def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:
+    where, ours = f"benchmarks.{benchmark.name}", [*BASELINES, *settings.stages]
+    for tracker in benchmark.trackers or ():
+        if tracker not in ours:
+            raise ValueError(f"{where}.trackers: '{tracker}' is no baseline and no stage, {suggestion(tracker, ours)}")
+    for name, path in benchmark.predictions.items():
+        if name in {*ours, *(f"{stage}-untrained" for stage in settings.stages)}:
+            raise ValueError(f"{where}.predictions.{name}: this is the name of a tracker that runs here; rename it")
+        if len(benchmark.query_modes) > 1 and "{mode}" not in path:
+            modes = " and ".join(benchmark.query_modes)
+            raise ValueError(
+                f"{where}.predictions.{name}: one file for the modes {modes}; write {{mode}} in its path, "
+                "for example " + str(Path(path).with_suffix(".{mode}.npz"))
+            )
 
 
 def _importance(error: ValidationError) -> tuple[bool, list[str]]:

@@ -51,6 +51,7 @@ SOURCES = {
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
     "baseline": Source(("eval.__main__:_track",), packages=("numpy", "pillow", "opencv-python-headless")),
+    "adopt": Source(("eval.__main__:_adopt",), packages=("numpy",)),
     "predict": Source(
         ("trainer.predict:predict",),
         packages=("torch", "numpy", "pillow"),
@@ -58,7 +59,7 @@ SOURCES = {
         has_model=True,
     ),
     "score": Source(("eval.__main__:_score",), packages=("numpy",)),
-    "table": Source(("eval.__main__:_table",)),
+    "table": Source(("eval.__main__:_table",), files=("eval/published.csv",)),
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),
@@ -67,7 +68,7 @@ SOURCES = {
     ),
     "report_page": Source(
         ("eval.__main__:_report",),
-        files=("eval/templates/report.html", "eval/templates/style.css"),
+        files=("eval/templates/report.html", "eval/templates/style.css", "eval/published.csv"),
         packages=("jinja2", "pillow"),
     ),
 }

@@ -57,9 +57,10 @@ def test_markdown_and_csv_say_the_same(write_scores, tmp_path):
     assert "| static | 13.8 | 20.0 | 90.0 | 6.9 | 20.7 | n/a | n/a |" in lines
     assert "| lbm | 45.2 | 20.0 | 90.0 | 22.6 | 67.9 | +31.4 | +0.0 |" in lines
     assert csv_path.read_text().splitlines() == [
-        "benchmark,query_mode,num_videos,tracker,delta_avg,AJ,OA,pts_1,pts_16,delta_avg_vs_static,AJ_vs_static",
-        "kubric,first,2,static,13.8,20.0,90.0,6.9,20.7,,",
-        "kubric,first,2,lbm,45.2,20.0,90.0,22.6,67.9,+31.4,+0.0",
+        "benchmark,query_mode,num_videos,tracker,delta_avg,AJ,OA,pts_1,pts_16,delta_avg_vs_static,AJ_vs_static,"
+        "published_in",
+        "kubric,first,2,static,13.8,20.0,90.0,6.9,20.7,,,",
+        "kubric,first,2,lbm,45.2,20.0,90.0,22.6,67.9,+31.4,+0.0,",
     ]
 
 

@@ -101,7 +101,31 @@ def test_an_edited_threshold_scores_again_and_nothing_else(graph):
     graph.edit("eval/tapvid.py", "THRESHOLDS = (1, 2, 4, 8, 16)", "THRESHOLDS = (1, 2, 4, 8, 17)")
     plan = graph.plan()
     assert set(plan) == AFTER_SCORE
-    assert plan["score"] == 21  # (static; of three stages untrained and trained) x (two modes here, one on DAVIS)
+    assert plan["score"] == 24  # (two baselines; of three stages untrained and trained) x (three benchmarks and modes)
+
+
+def test_an_edit_of_lucas_kanade_tracks_again_and_trains_nothing(graph):
+    graph.edit("eval/lucas_kanade.py", "MAX_ERROR_PX = 2.0", "MAX_ERROR_PX = 1.0")
+    plan = graph.plan()
+    assert set(plan) == {"baseline", *AFTER_SCORE}
+    assert plan["baseline"] == 6  # both baselines; three benchmarks and modes
+
+
+def test_predictions_from_elsewhere_are_adopted_scored_and_put_into_the_table(graph):
+    given = graph.root / "mine.npz"
+    given.write_text("predictions")
+    dataset = "    dataset: tapvid_davis\n"
+    graph.edit("config/tiny.yaml", dataset, f"{dataset}    predictions: {{mine: mine.npz}}\n")
+    try:
+        # The page's picture of the graph has one rule more.
+        wanted = ("adopt", "score", "table", "report_page", "rulegraph")
+        assert graph.plan() == dict.fromkeys(wanted, 1)
+    finally:
+        given.unlink()
+    result = graph.snakemake("-n", "evaluate", "--configfile", "config/tiny.yaml")
+    assert result.returncode != 0
+    told = "benchmarks.tapvid_davis.predictions.mine: there is no file mine.npz; answer the queries of"
+    assert told in result.stdout + result.stderr
 
 
 def test_a_changed_learning_rate_trains_that_stage_and_what_follows(graph):
@@ -266,7 +290,8 @@ def test_badja_is_packed_tracked_scored_and_tabled_by_one_command(graph):
     result = graph.snakemake(*words, "--config", "badja_root=animals")
     assert result.returncode == 0, result.stderr
     counts = dict(line.split() for line in re.findall(r"^\w+ +\d+$", result.stdout + result.stderr, re.M))
-    num_trackers = len(Plan(yaml.safe_load((graph.root / "config/tiny.yaml").read_text())).trackers())
+    plan = Plan(yaml.safe_load((graph.root / "config/tiny.yaml").read_text()))
+    num_trackers = len(plan.trackers.rows("tiny_heldout"))
     assert counts["score"] == str(num_trackers)
     assert (counts["pack"], counts["index"], counts["table"]) == ("1", "1", "1")
     assert not {"train_stage", "render_shard"} & set(counts)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eval import baselines as eval_baselines
 from workflow.plan import Plan, index_path
+from workflow.settings import BASELINES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +63,14 @@ def put(config, dotted, value):
         ("stages.lbm.overrides", ["paths.run_root=x"], "'paths.run_root=x' is the graph's to set; remove it"),
         ("stages.lbm.overrides", ["data.dataset=tiny", "init_from=blade"], "init_from=blade is not under stages:"),
         ("benchmarks.tiny_heldout.dataset", "tiny_helout", "no data set 'tiny_helout', did you mean 'tiny_heldout'?"),
+        ("benchmarks.tiny_heldout.trackers", ["static", "lucas_kanada"],
+         "benchmarks.tiny_heldout.trackers: 'lucas_kanada' is no baseline and no stage, did you mean 'lucas_kanade'?"),
+        ("benchmarks.tiny_heldout.predictions", {"lbm-untrained": "{mode}.npz"},
+         "benchmarks.tiny_heldout.predictions.lbm-untrained: this is the name of a tracker that runs here; rename it"),
+        ("benchmarks.tiny_heldout.predictions", {"mine": "a/mine.npz"},
+         "one file for the modes first and strided; write {mode} in its path, for example a/mine.{mode}.npz"),
+        ("benchmarks.tiny_heldout.predictions", {"mine": "mine.pkl"}, "benchmarks.tiny_heldout.predictions.mine: "),
+        ("stages.lucas_kanade", {}, "stages.lucas_kanade: this is the name of a tracker that needs no training"),
         ("benchmarks.lbm", {"dataset": "tiny"}, "'lbm' names a benchmark and a stage"),
     ],
 )  # fmt: skip
@@ -86,6 +96,24 @@ def test_the_default_tests_on_objects_and_lights_that_it_never_trained_on():
         assert not dataset.is_rendered or dataset.split == "test"
     for recipe in plan.recipes.values():
         assert plan.datasets[recipe["data"]["dataset"]].split == "train"
+
+
+def test_the_graph_and_the_evaluation_know_the_same_baselines():
+    assert tuple(eval_baselines.BASELINES) == BASELINES
+
+
+def test_rows_are_baselines_stages_with_their_untrained_weights_and_predictions_from_elsewhere(config):
+    rows = Plan(config).trackers.rows("tiny_heldout")
+    assert rows[:4] == ["static", "lucas_kanade", "lbm-untrained", "lbm"]
+    assert len(rows) == 2 + 2 * len(config["stages"])
+    config = put(config, "benchmarks.tapvid_davis.trackers", ["lbm", "lucas_kanade"])
+    config = put(config, "benchmarks.tiny_heldout.predictions", {"mine": "given/mine.{mode}.npz"})
+    plan = Plan(config)
+    assert plan.trackers.rows("tapvid_davis") == ["lucas_kanade", "lbm-untrained", "lbm"]
+    assert plan.trackers.rows("tiny_heldout") == [*rows, "mine"]
+    assert "results/tiny_heldout/mine.strided.256.json" in plan.files_of_benchmark("tiny_heldout", "json")
+    assert plan.benchmarks["tiny_heldout"].path_of("mine", "strided") == "given/mine.strided.npz"
+    assert {step.rule for step in plan.steps() if "mine" in step.wildcards.values()} == {"adopt", "score"}
 
 
 def test_shards_cover_all_seeds_once(config):

@@ -6,6 +6,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from workflow.plan import Plan, index_path, page_path, quote
+from workflow.settings import BASELINES
 
 # `python` in a command is the interpreter that runs Snakemake: nothing needs activating. A prefix replaces Snakemake's own,
 # so it says again that a failure before a pipe is a failure. Snakemake sets OMP_NUM_THREADS to the threads of the job; our
@@ -28,7 +29,10 @@ wildcard_constraints:
     dataset=any_of(plan.datasets),
     stage=any_of(plan.stages),
     benchmark=any_of(plan.benchmarks),
-    tracker=any_of(plan.trackers()[1:]),
+    baseline=any_of(BASELINES),
+    tracker=any_of(plan.trackers.trained),
+    foreign=any_of(plan.trackers.foreign),
+    any=any_of(plan.trackers.all),
     mode="first|strided",
     shard=r"\d{6}",
 
@@ -90,6 +94,19 @@ def launch_words(wildcards, input):
 
 def truth_of(wildcards):
     return index_path(plan.benchmarks[wildcards.benchmark].dataset)
+
+
+def foreign_predictions(wildcards):
+    """What a tracker that runs elsewhere predicted. Where it is missing Snakemake would take an older table for the
+    finished one, so this says it."""
+    benchmark = plan.benchmarks[wildcards.benchmark]
+    path = benchmark.path_of(wildcards.foreign, wildcards.mode)
+    if not os.path.exists(path):
+        raise ValueError(
+            f"benchmarks.{benchmark.name}.predictions.{wildcards.foreign}: there is no file {path}; answer the queries"
+            f" of `python -m eval queries --truth {index_path(benchmark.dataset)} --query-mode {wildcards.mode}`"
+        )
+    return path
 
 
 def memory_size(wildcards):

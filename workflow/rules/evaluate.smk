@@ -3,24 +3,44 @@ rule baseline:
     input:
         truth=truth_of,
     output:
-        "results/{benchmark}/static.{mode}.256.predictions.npz",
+        "results/{benchmark}/{baseline}.{mode}.256.predictions.npz",
     log:
-        "logs/baseline/{benchmark}/static.{mode}.log",
+        "logs/baseline/{benchmark}/{baseline}.{mode}.log",
     benchmark:
-        "logs/benchmarks/baseline/{benchmark}/static.{mode}.tsv"
+        "logs/benchmarks/baseline/{benchmark}/{baseline}.{mode}.tsv"
     params:
         made=made("baseline"),
     shell:
         recorded(
-            "python -m eval track --tracker static --truth {input.truth}"
+            "python -m eval track --tracker {wildcards.baseline} --truth {input.truth}"
             " --query-mode {wildcards.mode} --out {output} > {log} 2>&1"
+        )
+
+
+# What a tracker that runs elsewhere predicted, under the name that the configuration gives it. That it answers this truth
+# is checked when it is scored.
+rule adopt:
+    input:
+        foreign_predictions,
+    output:
+        "results/{benchmark}/{foreign}.{mode}.256.predictions.npz",
+    log:
+        "logs/adopt/{benchmark}/{foreign}.{mode}.log",
+    benchmark:
+        "logs/benchmarks/adopt/{benchmark}/{foreign}.{mode}.tsv"
+    params:
+        made=made("adopt"),
+    shell:
+        recorded(
+            "python -m eval adopt {input:q} --tracker {wildcards.foreign} --query-mode {wildcards.mode}"
+            " --out {output} > {log} 2>&1"
         )
 
 
 rule predict:
     input:
         truth=truth_of,
-        weights=lambda wildcards: plan.weights_of(wildcards.tracker),
+        weights=lambda wildcards: plan.trackers.weights_of(wildcards.tracker),
     output:
         "results/{benchmark}/{tracker}.{mode}.256.predictions.npz",
     log:
@@ -48,8 +68,6 @@ rule score:
         "logs/score/{benchmark}/{any}.{mode}.log",
     benchmark:
         "logs/benchmarks/score/{benchmark}/{any}.{mode}.tsv"
-    wildcard_constraints:
-        any=any_of(plan.trackers()),
     params:
         made=made("score"),
     shell:
