@@ -97,13 +97,13 @@ def truth_of(wildcards):
 
 
 def foreign_predictions(wildcards):
-    """What a tracker that runs elsewhere predicted. Where it is missing Snakemake would take an older table for the
-    finished one, so this says it."""
+    """What a tracker that runs elsewhere predicted. An exception would not do where it is missing: Snakemake would take
+    an older table for the finished one."""
     benchmark = plan.benchmarks[wildcards.benchmark]
     path = benchmark.path_of(wildcards.foreign, wildcards.mode)
     if not os.path.exists(path):
-        raise ValueError(
-            f"benchmarks.{benchmark.name}.predictions.{wildcards.foreign}: there is no file {path}; answer the queries"
+        sys.exit(
+            f"error: benchmarks.{benchmark.name}.predictions.{wildcards.foreign}: there is no file {path}; answer the queries"
             f" of `python -m eval queries --truth {index_path(benchmark.dataset)} --query-mode {wildcards.mode}`"
         )
     return path
