@@ -16,6 +16,7 @@ DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
   adopt      predictions         -> the same predictions under another name
   score      predictions + truth -> score json (delta_avg, AJ, OA, by video and mean)
   table      score jsons         -> table.md and table.csv
+  compare    two score jsons -> which videos differ, with an interval
   curves     metrics.jsonl       -> curves.png
   draw       truth + predictions -> one clip with its tracks drawn on it, .webp
   report     all of these        -> one HTML that opens offline
@@ -51,6 +52,15 @@ def _add_tracker_commands(commands) -> None:
     score = _add_command(commands, "score", _score, "score a predictions.npz against the truth it was made for")
     score.add_argument("--predictions", type=Path, required=True, help="predictions.npz of one tracker")
     score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    score.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="METRICS",
+        help="redetection (AJ_RD), survival (and median trajectory error), accuracy (of Dynamic Replica: only for a "
+        "truth that knows where hidden points are)",
+    )
+    score.add_argument("--tracks", action="store_true", help="write the metrics of every query, too")
     score.add_argument("--out", type=Path, required=True, help="score json to write")
 
     track = _add_command(commands, "track", _track, "predict with a tracker that needs no training")
@@ -77,6 +87,14 @@ def _add_page_commands(commands) -> None:
     table = _add_command(commands, "table", _table, "put score jsons into one table a benchmark and query mode")
     table.add_argument("scores", type=Path, nargs="+", metavar="SCORE.json")
     table.add_argument("--out", type=Path, required=True, help="table.md to write; table.csv is written beside it")
+
+    compare = _add_command(commands, "compare", _compare, "say in which videos two scores differ, and how surely")
+    compare.add_argument("first", type=Path, metavar="A.json")
+    compare.add_argument("second", type=Path, metavar="B.json", help="differences are B - A")
+    compare.add_argument("--by", default="average_jaccard", metavar="METRIC", help="sorts the videos (default: AJ)")
+    compare.add_argument("--videos", type=int, default=10, help="videos to list (default: 10)")
+    compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    compare.add_argument("--out", type=Path, help="markdown file to write, too")
 
     curves = _add_command(commands, "curves", _curves, "draw losses, learning rate and speed of trainings")
     curves.add_argument("metrics", type=Path, nargs="+", metavar="metrics.jsonl")
@@ -120,7 +138,7 @@ def _score(options: argparse.Namespace) -> None:
     from eval.score import score_predictions, write_score
     from eval.table import LEADING_COLUMNS, format_percent
 
-    score = score_predictions(options.predictions, options.truth)
+    score = score_predictions(options.predictions, options.truth, also=options.also, with_tracks=options.tracks)
     write_score(score, options.out)
     told = "  ".join(f"{title} {format_percent(score['mean'][key])}" for key, title in LEADING_COLUMNS.items())
     print(f"{score['benchmark']} {score['query_mode']} {score['tracker']}: {told}  ({score['num_videos']} videos)")
@@ -152,6 +170,17 @@ def _table(options: argparse.Namespace) -> None:
     markdown_path, csv_path = write_tables(tables, options.out)
     print(render_markdown(tables))
     print(f"wrote {markdown_path} and {csv_path}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from eval.compare import read_pair, render_comparison
+    from shards.files import write_text
+
+    first, second = read_pair(options.first, options.second)
+    told = render_comparison(first, second, by=options.by, seed=options.seed, num_videos=options.videos)
+    print(told)
+    if options.out:
+        print(f"wrote {write_text(options.out, told)}")
 
 
 def _curves(options: argparse.Namespace) -> None:

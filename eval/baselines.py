@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.lucas_kanade import track_lucas_kanade
-from eval.predictions import VideoPrediction, write_predictions
+from eval.predictions import INDEPENDENT, TRACKED, Making, VideoPrediction, write_predictions
 from eval.protocol import Truth
 
 Baseline = Callable[[np.ndarray, int, Callable[[], np.ndarray]], tuple[np.ndarray, np.ndarray]]
@@ -45,6 +45,7 @@ def predict_baseline(tracker: str, truth_path: str | Path, query_mode: str, out_
         tracker=tracker,
         query_mode=query_mode,
         truth_sha256=truth.sha256,
+        making=Making(queries=INDEPENDENT, before_query=TRACKED),
         videos=_predict_videos(BASELINES[tracker], truth, query_mode),
     )
 

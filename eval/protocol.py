@@ -1,5 +1,9 @@
 """The TAP-Vid protocol: what a tracker is given and what it is compared with, at 256x256.
 
+A protocol is named by its query mode and the resolution of the frames that the tracker is given: `first.256` is the
+official one. More pixels are a protocol of their own (`first.512`): positions stay those at 256x256, where errors are
+measured, and the name is in the file's name and inside of it, so that no table mixes them.
+
 Official rules (tapnet): frames are resized to 256x256 without keeping the aspect ratio, positions are multiplied by
 256/W and 256/H in raster convention, queries are chosen by the query mode, and a prediction for one query may depend
 neither on the other queries nor, in mode "first", on anything but the video and the query.
@@ -15,6 +19,11 @@ from PIL import Image
 
 from eval.tapvid import RESOLUTION, sample_queries
 from shards import Clip, ClipStore
+
+
+def protocol_name(query_mode: str, resolution: int) -> str:
+    """Return the name of a protocol as it is in the names of files: `first.256`."""
+    return f"{query_mode}.{resolution}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,11 @@ class VideoTruth:
     @property
     def num_frames(self) -> int:
         return self.occluded.shape[1]
+
+    @property
+    def query_frame(self) -> np.ndarray:
+        """Frames of the queries, (N,) int."""
+        return np.round(self.query_points[:, 0]).astype(int)
 
 
 class Truth:
@@ -85,9 +99,9 @@ class Truth:
         labels = self._store.row(self._number(name)).get("labels")
         return labels and Labels(frame_size=size, **{key: tuple(values) for key, values in labels.items()})
 
-    def frames(self, name: str) -> np.ndarray:
-        """Return the frames of the video `name` at 256x256: (T, 256, 256, 3) uint8."""
-        return resize_frames(self.clip(name).video, (RESOLUTION, RESOLUTION))
+    def frames(self, name: str, resolution: int = RESOLUTION) -> np.ndarray:
+        """Return the frames of the video `name` at 256x256, or another resolution R: (T, R, R, 3) uint8."""
+        return resize_frames(self.clip(name).video, (resolution, resolution))
 
     def clip(self, name: str) -> Clip:
         """Return the `shards.Clip` of the video `name` as stored, at its own resolution."""

@@ -3,6 +3,9 @@
 The benchmark's number is the plain mean over videos of each official metric. A metric that is undefined for a video
 (0/0: no truly visible point after the query) would make the official mean nan; here such a video is left out of that
 metric's mean, `undefined` counts how many were, and the video's own value is null.
+
+Beside TAP-Vid's metrics a score holds those of METRIC_GROUPS that are asked for, and on demand `tracks`: TAP-Vid's
+metrics of every query by video.
 """
 
 from __future__ import annotations
@@ -10,42 +13,78 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from eval.labels import keep_labelled, score_joints
 from eval.predictions import Predictions, VideoPrediction, read_predictions
-from eval.protocol import Truth, VideoTruth
-from eval.tapvid import RESOLUTION, compute_tapvid_metrics
+from eval.protocol import Truth, VideoTruth, protocol_name
+from eval.redetection import compute_redetection
+from eval.survival import compute_accuracy, compute_median_trajectory_error, compute_survival
+from eval.tapvid import compute_tapvid_metrics
 from shards.files import write_text
 
 FORMAT = "frameline-score/1"
 REQUIRED_FIELDS = ("benchmark", "tracker", "query_mode", "resolution", "truth_sha256", "num_videos", "mean", "videos")
 
 
-def score_predictions(predictions_path: str | Path, truth_path: str | Path) -> dict:
+def _redetection(truth: VideoTruth, prediction: VideoPrediction) -> dict[str, float]:
+    return compute_redetection(truth.occluded, truth.target_points, prediction.occluded, prediction.tracks)
+
+
+def _accuracy(truth: VideoTruth, prediction: VideoPrediction) -> dict[str, float]:
+    return compute_accuracy(truth.query_frame, truth.occluded, truth.target_points, prediction.tracks)
+
+
+def _survival(truth: VideoTruth, prediction: VideoPrediction) -> dict[str, float]:
+    video = (truth.query_frame, truth.occluded, truth.target_points, prediction.tracks)
+    return {"survival": compute_survival(*video), "median_trajectory_error": compute_median_trajectory_error(*video)}
+
+
+METRIC_GROUPS: dict[str, Callable[[VideoTruth, VideoPrediction], dict[str, float]]] = {
+    "redetection": _redetection,
+    "survival": _survival,
+    "accuracy": _accuracy,
+}
+"""Metrics of other benchmarks by the name that asks for them: TAPNext++, PointOdyssey, Dynamic Replica."""
+
+
+def score_predictions(
+    predictions_path: str | Path, truth_path: str | Path, *, also: Sequence[str] = (), with_tracks: bool = False
+) -> dict:
     """Score a predictions.npz against the truth index it was made for; returns the content of the score json.
 
-    Raises ValueError when the predictions were made against another truth (by sha256), lack or add a video, answer
-    other queries or another number of frames, or hold values that are not finite.
+    also: names of METRIC_GROUPS to add. with_tracks: add `tracks`, TAP-Vid's metrics of each query. Raises ValueError
+    when the predictions were made against another truth (by sha256), lack or add a video, answer other queries or
+    another number of frames, hold values that are not finite, or do not say in mode strided how the frames before a
+    query were made.
     """
+    unknown = [group for group in also if group not in METRIC_GROUPS]
+    if unknown:
+        raise ValueError(f"unknown metrics {unknown[0]!r}; choose among {', '.join(METRIC_GROUPS)}")
     truth = Truth(truth_path)
     predictions = read_predictions(predictions_path)
     _check_same_benchmark(predictions, truth)
-    videos = {}
+    mode, where = predictions.query_mode, str(predictions.path)
+    videos, tracks = {}, {}
     for name in truth.names:
-        video_truth = truth.video(name, predictions.query_mode)
-        videos[name] = score_video(
-            video_truth, predictions.video(name), predictions.query_mode, where=str(predictions.path)
-        )
+        asked, answer = truth.video(name, mode), predictions.video(name)
+        videos[name] = score_video(asked, answer, mode, where=where)
+        for group in also:
+            videos[name] |= _as_json(METRIC_GROUPS[group](*_labelled(asked, answer)))
+        if with_tracks:
+            tracks[name] = score_tracks(asked, answer, mode)
     mean, undefined = mean_over_videos(videos)
     return {
         "format": FORMAT,
         "benchmark": truth.dataset,
         "tracker": predictions.tracker,
-        "query_mode": predictions.query_mode,
-        "resolution": RESOLUTION,
+        "protocol": protocol_name(mode, predictions.making.resolution),
+        "query_mode": mode,
+        **asdict(predictions.making),
         "truth_sha256": truth.sha256,
         "predictions_sha256": hashlib.sha256(predictions.path.read_bytes()).hexdigest(),
         "num_videos": len(videos),
@@ -53,7 +92,7 @@ def score_predictions(predictions_path: str | Path, truth_path: str | Path) -> d
         "mean": mean,
         "undefined": undefined,
         "videos": videos,
-    }
+    } | ({"tracks": tracks} if with_tracks else {})
 
 
 def mean_over_videos(videos: dict[str, dict]) -> tuple[dict[str, float | None], dict[str, int]]:
@@ -94,6 +133,10 @@ def _check_same_benchmark(predictions: Predictions, truth: Truth) -> None:
             f"{predictions.path}: made against another truth (sha256 {predictions.truth_sha256[:12]}..., but "
             f"{truth.path} has {truth.sha256[:12]}...); predict again with --truth {truth.path}"
         )
+    try:
+        predictions.making.check_mode(predictions.query_mode)
+    except ValueError as error:
+        raise ValueError(f"{predictions.path}: {error}") from None
     missing = sorted(set(truth.names) - set(predictions.names))
     extra = sorted(set(predictions.names) - set(truth.names))
     if missing or extra:
@@ -117,16 +160,30 @@ def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str,
         )
     if truth.occluded.shape != prediction.occluded.shape:
         raise ValueError(f"{where}: {prediction.occluded.shape[1]} frames predicted, the video has {truth.num_frames}")
-    if truth.labels is not None:
-        truth, prediction = keep_labelled(truth, prediction)
-    metrics = compute_tapvid_metrics(
-        truth.query_points[None],
-        truth.occluded[None],
-        truth.target_points[None],
-        prediction.occluded[None],
-        prediction.tracks[None],
-        query_mode,
-    )
-    values = {name: float(value[0]) for name, value in metrics.items()}
-    score = {"num_queries": len(truth.query_points)} | {n: v if math.isfinite(v) else None for n, v in values.items()}
-    return score | (score_joints(truth, prediction, query_mode) if truth.labels is not None else {})
+    values = _as_json({name: float(value[0]) for name, value in _tapvid(truth, prediction, query_mode).items()})
+    joints = score_joints(*_labelled(truth, prediction), query_mode) if truth.labels is not None else {}
+    return {"num_queries": len(truth.query_points)} | values | joints
+
+
+def score_tracks(truth: VideoTruth, prediction: VideoPrediction, query_mode: str) -> dict[str, list[float | None]]:
+    """Return the official metrics of each query of a video, in the order of the queries; None where undefined."""
+    metrics = _tapvid(truth, prediction, query_mode, get_trackwise_metrics=True)
+    return {name: [_or_none(value) for value in values[0].tolist()] for name, values in metrics.items()}
+
+
+def _tapvid(truth: VideoTruth, prediction: VideoPrediction, query_mode: str, **options: bool) -> dict[str, np.ndarray]:
+    truth, prediction = _labelled(truth, prediction)
+    of_truth = (truth.query_points[None], truth.occluded[None], truth.target_points[None])
+    return compute_tapvid_metrics(*of_truth, prediction.occluded[None], prediction.tracks[None], query_mode, **options)
+
+
+def _labelled(truth: VideoTruth, prediction: VideoPrediction) -> tuple[VideoTruth, VideoPrediction]:
+    return (truth, prediction) if truth.labels is None else keep_labelled(truth, prediction)
+
+
+def _as_json(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: _or_none(value) for name, value in values.items()}
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Score jsons -> one table a benchmark and query mode, as markdown and CSV (x100, one decimal)."""
+"""Score jsons -> one table a benchmark and protocol, as markdown and CSV (x100, one decimal)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.predictions import JOINT
 from eval.published import MARK, PublishedScore, published_scores
 from eval.score import read_score
+from eval.tapvid import RESOLUTION
 from shards.files import write_text
 
 STATIC = "static"
 UNTRAINED_SUFFIX = "-untrained"
 UNDEFINED = "n/a"
+JOINT_MARK = " (joint)"
 
 # Column title by official key; the columns of single thresholds follow from the keys that the scores have.
 LEADING_COLUMNS = {
@@ -24,6 +27,16 @@ LEADING_COLUMNS = {
 }
 # Of data sets whose labels are joints (eval.labels): a share of the animal's size instead of pixels.
 JOINT_COLUMNS = {"pck": "PCK", "pck_box": "PCK of the joints' box"}
+# Metrics of other benchmarks, shown where every score has them (python -m eval score --also).
+OTHER_COLUMNS = {
+    "aj_rd": "AJ_RD",
+    "survival": "survival",
+    "median_trajectory_error": "MTE px",
+    "accuracy": "accuracy",
+    "accuracy_vis": "accuracy visible",
+    "accuracy_occ": "accuracy hidden",
+}
+IN_PIXELS = ("median_trajectory_error",)
 DIFFERENCE_COLUMNS = {
     "average_pts_within_thresh": "delta_avg vs static",
     "average_jaccard": "AJ vs static",
@@ -52,7 +65,9 @@ class ScoreTable:
         """Official metric key -> column title, in the order of the table."""
         keys = [key for key in self.scores[0]["mean"] if key.startswith("pts_within_")]
         joints = {key: title for key, title in JOINT_COLUMNS.items() if key in self.scores[0]["mean"]}
-        return LEADING_COLUMNS | joints | {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
+        pixels = {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
+        others = {key: title for key, title in OTHER_COLUMNS.items() if all(key in row["mean"] for row in self.scores)}
+        return LEADING_COLUMNS | joints | pixels | others
 
     def difference_to_static(self, score: dict, metric: str) -> float | None:
         """Return score - static in 0..1, or None for static itself and where either is undefined or missing."""
@@ -64,11 +79,11 @@ class ScoreTable:
 
 
 def read_tables(score_paths: Iterable[str | Path]) -> list[ScoreTable]:
-    """Group score jsons by benchmark and query mode, in order of first appearance.
+    """Group score jsons by benchmark, query mode and resolution, in order of first appearance.
 
     Raises ValueError when two files of one group are not comparable: another truth or the same tracker twice.
     """
-    groups: dict[tuple[str, str], dict[str, tuple[Path, dict]]] = {}
+    groups: dict[tuple[str, str, int], dict[str, tuple[Path, dict]]] = {}
     truths: dict[str, tuple[Path, str]] = {}
     for path in map(Path, score_paths):
         score = read_score(path)
@@ -78,7 +93,7 @@ def read_tables(score_paths: Iterable[str | Path]) -> list[ScoreTable]:
             raise ValueError(
                 f"{path}: scored against another truth of {benchmark!r} than {first_path}; score both again"
             )
-        group = groups.setdefault((benchmark, score["query_mode"]), {})
+        group = groups.setdefault((benchmark, score["query_mode"], score["resolution"]), {})
         if score["tracker"] in group:
             raise ValueError(f"{path}: tracker {score['tracker']!r} is also in {group[score['tracker']][0]}")
         group[score["tracker"]] = (path, score)
@@ -89,9 +104,9 @@ def read_tables(score_paths: Iterable[str | Path]) -> list[ScoreTable]:
             benchmark=benchmark,
             query_mode=mode,
             scores=_ordered([score for _, score in group.values()]),
-            published=published_scores(benchmark, mode),
+            published=published_scores(benchmark, mode) if resolution == RESOLUTION else (),
         )
-        for (benchmark, mode), group in groups.items()
+        for (benchmark, mode, resolution), group in groups.items()
     ]
 
 
@@ -117,19 +132,44 @@ def format_difference(value: float | None) -> str:
     return UNDEFINED if value is None else f"{100 * value:+.1f}"
 
 
+def format_metric(metric: str, value: float | None, *, sign: str = "") -> str:
+    """Format a metric's value x100 with one decimal, or pixels with two; sign: "+" for a difference."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:{sign}.2f}" if metric in IN_PIXELS else f"{100 * value:{sign}.1f}"
+
+
 def table_rows(table: ScoreTable) -> tuple[list[str], list[list[str]]]:
     """Return the header and one row of formatted cells a tracker."""
     columns, differences = table.columns, DIFFERENCE_COLUMNS
     header = ["tracker", *columns.values(), *differences.values()]
     rows = [
         [
-            score["tracker"],
-            *(format_percent(score["mean"][metric]) for metric in columns),
+            row_name(score),
+            *(format_metric(metric, score["mean"][metric]) for metric in columns),
             *(format_difference(table.difference_to_static(score, metric)) for metric in differences),
         ]
         for score in table.scores
     ]
     return header, rows
+
+
+def row_name(score: dict) -> str:
+    """Return the tracker's name, marked when it answers the queries of a video together."""
+    return score["tracker"] + (JOINT_MARK if score.get("queries") == JOINT else "")
+
+
+def protocol_note(table: ScoreTable) -> str:
+    """Say in what the rows are not TAP-Vid's official protocol; empty when nothing is known to differ."""
+    notes = []
+    if table.resolution != RESOLUTION:
+        notes.append(
+            f"Trackers were given frames of {table.resolution}x{table.resolution}: a protocol of its own, not the "
+            f"official {RESOLUTION}x{RESOLUTION}; errors are measured at {RESOLUTION}x{RESOLUTION}."
+        )
+    if any(score.get("queries") == JOINT for score in table.scores):
+        notes.append("(joint): queries of a video are tracked together, against TAP-Vid's official rule.")
+    return " ".join(notes)
 
 
 def published_rows(table: ScoreTable) -> list[list[str]]:
@@ -179,7 +219,7 @@ def render_markdown(tables: Sequence[ScoreTable]) -> str:
         header, rows = table_rows(table)
         alignment = ["---", *["---:"] * (len(header) - 1)]
         lines = [f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows, *published_rows(table))]
-        note = undefined_note(table)
+        note = "\n\n".join(filter(None, (protocol_note(table), undefined_note(table))))
         parts.append(
             f"## {table.benchmark}, queries: {table.query_mode}\n\n"
             f"{table.num_videos} videos at {table.resolution}x{table.resolution}, mean over videos, x100.\n\n"
@@ -209,13 +249,23 @@ def render_csv(tables: Sequence[ScoreTable]) -> str:
     for table in tables:
         header, rows = table_rows(table)
         if header != last_header:
-            writer.writerow(["benchmark", "query_mode", "num_videos", *map(_csv_name, header), "published_in"])
+            writer.writerow(
+                ["benchmark", "query_mode", "resolution", "num_videos", *map(_csv_name, header), "published_in"]
+            )
             last_header = header
         for row in rows:
             cells = ["" if cell == UNDEFINED else cell for cell in row]
-            writer.writerow([table.benchmark, table.query_mode, table.num_videos, *cells, ""])
+            writer.writerow([table.benchmark, table.query_mode, table.resolution, table.num_videos, *cells, ""])
         for score, row in zip(table.published, published_rows(table), strict=True):
             writer.writerow(
-                [table.benchmark, table.query_mode, "", score.tracker, *row[1:], f"{MARK}: {score.citation}"]
+                [
+                    table.benchmark,
+                    table.query_mode,
+                    table.resolution,
+                    "",
+                    score.tracker,
+                    *row[1:],
+                    f"{MARK}: {score.citation}",
+                ]
             )
     return stream.getvalue()

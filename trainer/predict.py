@@ -2,17 +2,21 @@
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from eval.predictions import VideoPrediction, write_predictions
 from eval.protocol import Truth
-from eval.tapvid import QUERY_MODES
+from eval.tapvid import QUERY_MODES, RESOLUTION
+from trainer.answers import Asking, answer_here, answer_spread, describe_making
 from trainer.checkpoint import load_into, load_weights
+from trainer.leaks import check_leaks
 from trainer.models import TASKS
 
 MEMORY_SIZES = {"davis": 20, "robotap": 60, "kinetics": 36}
@@ -26,11 +30,18 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="trainer.predict",
-        description="Track a benchmark's queries with trained weights (TAP-Vid protocol: frames resized to 256x256).",
+        description="Track a benchmark's queries with trained weights by the protocol of TAP-Vid.",
     )
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
     parser.add_argument("--truth", type=Path, required=True, help="index.json of the packed benchmark")
     parser.add_argument("--query-mode", choices=QUERY_MODES, default="first")
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        default=RESOLUTION,
+        help="height and width of the frames that the model is given (default, and official: "
+        f"{RESOLUTION}; others are a protocol of their own)",
+    )
     parser.add_argument(
         "--memory-size",
         type=int,
@@ -45,7 +56,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--tracker", default="", help="name in the tables (default: the stage of the weights)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each process")
+    parser.add_argument("--processes", type=int, default=1, help="processes that the videos are spread over")
+    parser.add_argument(
+        "--check-leaks",
+        type=int,
+        default=0,
+        metavar="VIDEOS",
+        help="on so many videos, make sure that predictions depend on no other query (default: 0)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
     return parser.parse_args(arguments)
 
@@ -80,61 +99,53 @@ def load_model(
     return model.eval().to(device), recipe.stage
 
 
-@torch.no_grad()
-def track(
-    model: nn.Module, video: np.ndarray, query_tyx: np.ndarray, memory_size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Track one video forward in time: video (T, H, W, 3) uint8, queries (N, 3) -> points (T, N, 2), visible (T, N)."""
-    device = next(model.parameters()).device
-    frames = torch.from_numpy(video).to(device).permute(0, 3, 1, 2)[None].float()  # (1, T, 3, H, W)
-    queries = torch.from_numpy(query_tyx[:, [0, 2, 1]].astype(np.float32))[None].to(device)  # (1, N, 3) t, x, y
-    result = model.track(frames, queries, memory_size=memory_size)
-    return result.points[0].cpu().numpy(), result.visible[0].cpu().numpy()
-
-
-def track_both_ways(
-    model: nn.Module, video: np.ndarray, query_tyx: np.ndarray, memory_size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Track forward, and fill the frames before each query from the time-reversed video: the model is causal."""
-    points, visible = track(model, video, query_tyx, memory_size)
-    query_frame = np.round(query_tyx[:, 0]).astype(int)
-    if query_frame.max(initial=0) == 0:
-        return points, visible
-    reversed_query = query_tyx.copy()
-    reversed_query[:, 0] = len(video) - 1 - query_frame
-    back_points, back_visible = track(model, np.ascontiguousarray(video[::-1]), reversed_query, memory_size)
-    before = np.arange(len(video))[:, None] < query_frame  # (T, N)
-    points = np.where(before[..., None], back_points[::-1], points)
-    return points, np.where(before, back_visible[::-1], visible)
+def start_answering(options: argparse.Namespace, asking: Asking, names: Sequence[str]) -> Iterator[VideoPrediction]:
+    """What each process of several does: load the model and the truth, and answer the videos `names`."""
+    torch.set_num_threads(options.threads)
+    model, _ = load_model(options.weights, options.device, options.input_size, single_point=options.single_point)
+    return answer_here(model, Truth(options.truth), names, asking)
 
 
 def predict(options: argparse.Namespace) -> None:
     """Track all clips of the truth and write the predictions; ValueError for weights or truth that do not fit."""
+    if options.processes < 1 or options.check_leaks < 0 or options.resolution < 1:
+        raise ValueError("--processes and --resolution must be 1 or more, --check-leaks 0 or more")
     torch.set_num_threads(options.threads)
     model, stage = load_model(options.weights, options.device, options.input_size, single_point=options.single_point)
     truth = Truth(options.truth)
+    asking = Asking(
+        query_mode=options.query_mode,
+        resolution=options.resolution,
+        memory_size=options.memory_size or memory_size_of(truth.dataset),
+    )
+    making = describe_making(model, asking)
+    if model.is_joint:
+        print(f"{stage}: queries are tracked together, and the predictions say so (queries: {making.queries})")
+    else:
+        making = replace(making, num_checked_for_leaks=check_leaks(model, truth, asking, options.check_leaks))
+    if options.processes == 1:
+        videos = answer_here(model, truth, truth.names, asking)
+    else:
+        del model
+        videos = answer_spread(partial(start_answering, options, asking), truth.names, options.processes)
     tracker = options.tracker or stage
-    memory_size = options.memory_size or memory_size_of(truth.dataset)
-    names = tqdm(truth.names, desc=f"{tracker} on {truth.dataset}", unit="video", disable=None)
     write_predictions(
         options.out,
         tracker=tracker,
         query_mode=options.query_mode,
         truth_sha256=truth.sha256,
-        videos=(predict_video(model, truth, name, options.query_mode, memory_size) for name in names),
+        making=making,
+        videos=tqdm(videos, f"{tracker} on {truth.dataset}", len(truth.names), unit="video", disable=None),
     )
-    print(f"{options.out}: {len(truth.names)} videos")
+    checked = f"{making.queries} (checked on {making.num_checked_for_leaks} videos)"
+    print(f"{options.out}: {len(truth.names)} videos, queries {checked}")
 
 
 def predict_video(
     model: nn.Module, truth: Truth, name: str, query_mode: str, memory_size: int | None
 ) -> VideoPrediction:
-    """Track the queries of one video at 256x256; in mode strided a causal model's frames before a query are filled
-    backward."""
-    follow = track_both_ways if query_mode == "strided" and model.is_causal else track
-    query_points = truth.video(name, query_mode).query_points
-    points, visible = follow(model, truth.frames(name), query_points, memory_size)
-    return VideoPrediction(name=name, query_points=query_points, tracks=points.transpose(1, 0, 2), occluded=~visible.T)
+    """Track the queries of one video at 256x256, as `trainer.answers` does."""
+    return next(answer_here(model, truth, [name], Asking(query_mode=query_mode, memory_size=memory_size)))
 
 
 def main(arguments: list[str]) -> int:

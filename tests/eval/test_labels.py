@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval.labels import compute_pck, joint_box_area, keep_labelled
-from eval.predictions import VideoPrediction, write_predictions
+from eval.predictions import Making, VideoPrediction, write_predictions
 from eval.protocol import Truth
 from eval.score import score_predictions
 from eval.table import read_tables, render_markdown
@@ -57,7 +57,10 @@ def predict(index, change, query_mode="first"):
     change(tracks, occluded)
     prediction = VideoPrediction(name="horse", query_points=video.query_points, tracks=tracks, occluded=occluded)
     path = index.parent / "p.npz"
-    return write_predictions(path, tracker="t", query_mode=query_mode, truth_sha256=truth.sha256, videos=[prediction])
+    making = Making(before_query="tracked")
+    return write_predictions(
+        path, tracker="t", query_mode=query_mode, truth_sha256=truth.sha256, videos=[prediction], making=making
+    )
 
 
 def leave(tracks, occluded):
@@ -69,6 +72,15 @@ def test_frames_without_labels_count_for_nothing(tmp_path):
     mean = score_predictions(predict(index, leave), index)["mean"]
     assert mean["average_jaccard"] == mean["average_pts_within_thresh"] == mean["occlusion_accuracy"] == 1
     assert mean["pck_box"] == 1
+
+
+def test_other_metrics_and_those_of_each_track_leave_the_other_frames_out_too(tmp_path):
+    index = pack(tmp_path)
+    score = score_predictions(predict(index, leave), index, also=["survival", "redetection"], with_tracks=True)
+    assert score["mean"]["survival"] == 1
+    assert score["mean"]["median_trajectory_error"] < 1e-3
+    assert score["mean"]["aj_rd"] == 1  # joint 4 is seen again in frame 4
+    assert score["tracks"]["horse"]["average_jaccard"] == [1] * NUM_JOINTS
 
 
 def test_a_video_without_a_query_has_no_score(tmp_path):

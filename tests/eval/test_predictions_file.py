@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from eval.predictions import VideoPrediction, read_predictions, write_predictions
+from eval.predictions import Making, VideoPrediction, read_predictions, write_predictions
 
 DIGEST = "ab" * 32
 
@@ -41,6 +41,15 @@ def test_what_is_written_comes_back(tmp_path):
     for field in ("query_points", "tracks", "occluded"):
         np.testing.assert_array_equal(getattr(video, field), getattr(expected, field))
         assert getattr(video, field).dtype == getattr(expected, field).dtype
+
+
+def test_how_they_were_made_comes_back_and_may_be_left_out(tmp_path):
+    making = Making(resolution=512, queries="independent", before_query="backward", num_checked_for_leaks=3)
+    assert read_predictions(write(tmp_path / "p.npz", making=making)).making == making
+    path = write(tmp_path / "q.npz", making=making)
+    rewrite(path, queries=None, before_query=None, num_checked_for_leaks=None)
+    assert read_predictions(path).making == Making(resolution=512)
+    assert Making().queries == Making().before_query == "unstated"
 
 
 def test_same_predictions_same_bytes_and_nothing_left_behind(tmp_path):
@@ -104,7 +113,9 @@ def test_a_malformed_video_is_refused_when_made_and_when_read(tmp_path, changes,
     ("changes", "message"),
     [
         ({"format": np.array("frameline-predictions/9")}, "format 'frameline-predictions/9'"),
-        ({"resolution": np.int64(512)}, "made at resolution 512"),
+        ({"resolution": np.int64(0)}, "resolution: 0 is below 1"),
+        ({"queries": np.array("alone")}, "queries: 'alone' is unknown; choose one of independent, joint, unstated"),
+        ({"before_query": np.array("")}, "before_query: '' is unknown; choose one of tracked, backward, nothing"),
         ({"truth_sha256": None}, "`truth_sha256` is missing"),
         ({"query_mode": np.array("both")}, "unknown query mode 'both'"),
         ({"names": np.array(["camel", "camel"])}, "a video comes twice"),

@@ -1,13 +1,14 @@
 """The protocol at 256x256, baselines and scores, on a benchmark whose numbers are known."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from eval.baselines import predict_baseline
-from eval.predictions import VideoPrediction, read_predictions, write_predictions
+from eval.predictions import BACKWARD, Making, VideoPrediction, read_predictions, write_predictions
 from eval.protocol import Truth, resize_frames, scale_points
 from eval.score import read_score, score_predictions, write_score
 
@@ -22,6 +23,7 @@ def perfect_videos(truth, mode):
 def write_perfect(truth_path, out_path, mode="first", **changes):
     truth = Truth(truth_path)
     fields = {"tracker": "perfect", "query_mode": mode, "truth_sha256": truth.sha256}
+    fields["making"] = Making(before_query=BACKWARD)
     videos = changes.pop("videos", None) or list(perfect_videos(truth, mode))
     return write_predictions(out_path, videos=videos, **(fields | changes))
 
@@ -135,6 +137,46 @@ def test_another_number_of_frames_is_refused(truth_path, tmp_path):
     path = write_perfect(truth_path, tmp_path / "p.npz", videos=short)
     with pytest.raises(ValueError, match="9 frames predicted, the video has 10"):
         score_predictions(path, truth_path)
+
+
+@pytest.mark.parametrize("making", [None, Making(before_query="nothing")])
+def test_strided_predictions_must_say_how_the_frames_before_a_query_were_made(truth_path, tmp_path, making):
+    path = write_perfect(truth_path, tmp_path / "p.npz", "strided", making=making)
+    said = making.before_query if making else "unstated"
+    with pytest.raises(ValueError, match=rf"p\.npz: mode 'strided' scores the frames before.*is '{said}'.*'backward'"):
+        score_predictions(path, truth_path)
+    assert score_predictions(write_perfect(truth_path, path, making=making), truth_path)["before_query"] == said
+
+
+def test_the_protocol_is_in_the_score(truth_path, tmp_path):
+    making = Making(resolution=512, queries="joint", before_query="tracked", num_checked_for_leaks=2)
+    score = score_predictions(write_perfect(truth_path, tmp_path / "p.npz", making=making), truth_path)
+    said = {key: score[key] for key in ("protocol", "resolution", "queries", "before_query", "num_checked_for_leaks")}
+    assert said == {"protocol": "first.512", **asdict(making)}
+    assert score["mean"]["average_jaccard"] == 1.0, "positions are at 256x256 whatever the frames' size"
+
+
+def test_frames_at_another_resolution(truth_path):
+    frames = Truth(truth_path).frames("still", 96)
+    assert frames.shape == (10, 96, 96, 3)
+    np.testing.assert_array_equal(frames, resize_frames(Truth(truth_path).clip("still").video, (96, 96)))
+
+
+def test_metrics_of_other_benchmarks_and_of_every_query_are_added_when_asked_for(truth_path, tmp_path):
+    path = predict_baseline("static", truth_path, "first", tmp_path / "p.npz")
+    plain = score_predictions(path, truth_path)
+    score = score_predictions(path, truth_path, also=["survival", "redetection", "accuracy"], with_tracks=True)
+    assert plain["mean"].items() <= score["mean"].items() and "tracks" not in plain
+    assert score["mean"]["survival"] == 1.0  # at most 9 frames of 3.52 pixels
+    # Median of 0..9 frames for two points; the third is seen in frames 2..5 and 7..9: its median is 3 frames on.
+    assert score["videos"]["drift"]["median_trajectory_error"] == pytest.approx(3.52 * (4.5 + 4.5 + 3) / 3, abs=1e-4)
+    assert score["videos"]["still"]["aj_rd"] is None and score["undefined"]["aj_rd"] == 1
+    assert score["videos"]["drift"]["accuracy_occ_16"] == 1.0  # frame 6, 14.08 pixels
+    tracks = score["tracks"]["drift"]
+    assert tracks["pts_within_4"] == pytest.approx([1 / 9, 1 / 9, 1 / 6])
+    assert read_score(write_score(score, tmp_path / "s.json")) == score
+    with pytest.raises(ValueError, match="unknown metrics 'pck'; choose among redetection, survival, accuracy"):
+        score_predictions(path, truth_path, also=["pck"])
 
 
 def test_an_unknown_video_or_baseline_is_refused(truth_path, tmp_path):

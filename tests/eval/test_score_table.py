@@ -57,11 +57,21 @@ def test_markdown_and_csv_say_the_same(write_scores, tmp_path):
     assert "| static | 13.8 | 20.0 | 90.0 | 6.9 | 20.7 | n/a | n/a |" in lines
     assert "| lbm | 45.2 | 20.0 | 90.0 | 22.6 | 67.9 | +31.4 | +0.0 |" in lines
     assert csv_path.read_text().splitlines() == [
-        "benchmark,query_mode,num_videos,tracker,delta_avg,AJ,OA,pts_1,pts_16,delta_avg_vs_static,AJ_vs_static,"
+        "benchmark,query_mode,resolution,num_videos,tracker,delta_avg,AJ,OA,pts_1,pts_16,delta_avg_vs_static,AJ_vs_static,"
         "published_in",
-        "kubric,first,2,static,13.8,20.0,90.0,6.9,20.7,,,",
-        "kubric,first,2,lbm,45.2,20.0,90.0,22.6,67.9,+31.4,+0.0,",
+        "kubric,first,256,2,static,13.8,20.0,90.0,6.9,20.7,,,",
+        "kubric,first,256,2,lbm,45.2,20.0,90.0,22.6,67.9,+31.4,+0.0,",
     ]
+
+
+def test_another_resolution_is_a_table_of_its_own_and_joint_rows_are_marked(write_scores):
+    scores = [make_score("static", 0.1, queries="independent"), make_score("cotracker3", 0.4, queries="joint")]
+    tables = read_tables(write_scores(*scores, make_score("static", 0.2, resolution=512)))
+    assert [(table.resolution, len(table.scores)) for table in tables] == [(256, 2), (512, 1)]
+    official, larger = render_markdown(tables).split("\n## kubric, queries: first\n")
+    assert "| cotracker3 (joint) | 40.0 |" in official and "| static | 10.0 |" in official
+    assert "tracked together, against TAP-Vid's official rule" in official and "of its own" not in official
+    assert "frames of 512x512: a protocol of its own" in larger and "together" not in larger
 
 
 def test_undefined_numbers_are_blank_and_told(write_scores):

@@ -62,7 +62,7 @@ def test_equals_the_official_metrics(case):
     assert set(metrics) == set(official)
     for name, value in official.items():
         assert metrics[name].shape == value.shape, name
-        np.testing.assert_allclose(metrics[name], value, rtol=0, atol=1e-9, equal_nan=True, err_msg=name)
+        np.testing.assert_allclose(metrics[name], value, rtol=0, atol=1e-12, equal_nan=True, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["first", "strided"])

@@ -10,10 +10,11 @@ from eval.score import score_predictions
 from shards.__main__ import main as shards
 from shards.layouts.npy_folder import write_cotracker3_kubric
 from tests.conftest import make_clip
+from trainer.answers import track, track_both_ways
 from trainer.launch import main as launch
 from trainer.models import TASKS
 from trainer.predict import main as predict
-from trainer.predict import predict_video, track, track_both_ways
+from trainer.predict import predict_video
 
 MINIATURE = [
     "model.input_size=[32,32]",

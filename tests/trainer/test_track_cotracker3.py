@@ -9,13 +9,14 @@ from PIL import Image
 
 from shards.film import point_colours, write_mp4
 from tests.small_cotracker3 import ONLINE, SMALL, make_model, make_video
+from trainer.answers import track_both_ways
 from trainer.checkpoint import save_weights
 from trainer.config import DataConfig, Recipe, TrainingConfig, compose
 from trainer.follow import Rows, follow
 from trainer.models import TASKS
 from trainer.models.cotracker3.predictor import Cotracker3Predictor
 from trainer.models.cotracker3.stream import Cotracker3Tracker
-from trainer.predict import load_model, track_both_ways
+from trainer.predict import load_model
 from trainer.query_points import keep_inside, make_all_pixels, make_grid, read_mask
 from trainer.track import load_tracker, main, paint
 from trainer.tracks_file import read_tracks

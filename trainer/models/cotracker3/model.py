@@ -84,6 +84,11 @@ class Cotracker3(nn.Module):
         """Whether nothing is known of the frames before a query: offline, all frames are tracked at once."""
         return self.config.online
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether a point's track depends on the other queries."""
+        return not self.config.single_point
+
     def encode(self, video: torch.Tensor) -> Levels:
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
         frames = video.flatten(0, 1)

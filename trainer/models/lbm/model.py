@@ -39,6 +39,8 @@ class Lbm(nn.Module):
 
     is_causal = True
     """Nothing is known of the frames before a query."""
+    is_joint = False
+    """A point's track does not depend on the other queries."""
     knows_hidden = False
     """Positions of hidden points are in no loss."""
 
