@@ -24,6 +24,7 @@ localrules:
     renderer,
     train,
     evaluate,
+    badja,
     report,
     verify,
 
@@ -46,6 +47,12 @@ rule train:
 rule evaluate:
     input:
         tables_of(plan.benchmarks.values()),
+
+
+# snakemake badja --config badja_root=FOLDER
+rule badja:
+    input:
+        tables_of_badja,
 
 
 rule report:

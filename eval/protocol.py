@@ -27,16 +27,27 @@ def protocol_name(query_mode: str, resolution: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The frames of a video that are annotated; its (height, width); pixels of the object in each of these frames."""
+
+    frames: tuple[int, ...]
+    frame_size: tuple[int, int]
+    segmentation_area: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoTruth:
     """Queries and truth of one video in pixels at 256x256, raster convention, float64.
 
-    query_points: (N, 3) as (t, y, x); target_points: (N, T, 2) as (x, y); occluded: (N, T) bool.
+    query_points: (N, 3) as (t, y, x); target_points: (N, T, 2) as (x, y); occluded: (N, T) bool; labels: None where
+    every frame is annotated, else positions and occlusion of the other frames say nothing.
     """
 
     name: str
     query_points: np.ndarray
     target_points: np.ndarray
     occluded: np.ndarray
+    labels: Labels | None = None
 
     @property
     def num_frames(self) -> int:
@@ -81,7 +92,12 @@ class Truth:
             query_points=sampled["query_points"][0],
             target_points=sampled["target_points"][0],
             occluded=sampled["occluded"][0],
+            labels=self._labels(name, size),
         )
+
+    def _labels(self, name: str, size: tuple[int, int]) -> Labels | None:
+        labels = self._store.row(self._number(name)).get("labels")
+        return labels and Labels(frame_size=size, **{key: tuple(values) for key, values in labels.items()})
 
     def frames(self, name: str, resolution: int = RESOLUTION) -> np.ndarray:
         """Return the frames of the video `name` at 256x256, or another resolution R: (T, R, R, 3) uint8."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.labels import keep_labelled, score_joints
 from eval.predictions import Predictions, VideoPrediction, read_predictions
 from eval.protocol import Truth, VideoTruth, protocol_name
 from eval.redetection import compute_redetection
@@ -73,7 +74,7 @@ def score_predictions(
         asked, answer = truth.video(name, mode), predictions.video(name)
         videos[name] = score_video(asked, answer, mode, where=where)
         for group in also:
-            videos[name] |= _as_json(METRIC_GROUPS[group](asked, answer))
+            videos[name] |= _as_json(METRIC_GROUPS[group](*_labelled(asked, answer)))
         if with_tracks:
             tracks[name] = score_tracks(asked, answer, mode)
     mean, undefined = mean_over_videos(videos)
@@ -147,6 +148,7 @@ def _check_same_benchmark(predictions: Predictions, truth: Truth) -> None:
 def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str, *, where: str) -> dict:
     """Return the official metrics of one video as fractions (None where undefined), and its number of queries.
 
+    A video that is annotated in some frames only is scored in these, and by PCK too.
     Raises ValueError, which begins with `where` and the video, when the prediction answers other queries or another
     number of frames than the truth asks.
     """
@@ -159,7 +161,8 @@ def score_video(truth: VideoTruth, prediction: VideoPrediction, query_mode: str,
     if truth.occluded.shape != prediction.occluded.shape:
         raise ValueError(f"{where}: {prediction.occluded.shape[1]} frames predicted, the video has {truth.num_frames}")
     values = _as_json({name: float(value[0]) for name, value in _tapvid(truth, prediction, query_mode).items()})
-    return {"num_queries": len(truth.query_points)} | values
+    joints = score_joints(*_labelled(truth, prediction), query_mode) if truth.labels is not None else {}
+    return {"num_queries": len(truth.query_points)} | values | joints
 
 
 def score_tracks(truth: VideoTruth, prediction: VideoPrediction, query_mode: str) -> dict[str, list[float | None]]:
@@ -169,8 +172,13 @@ def score_tracks(truth: VideoTruth, prediction: VideoPrediction, query_mode: str
 
 
 def _tapvid(truth: VideoTruth, prediction: VideoPrediction, query_mode: str, **options: bool) -> dict[str, np.ndarray]:
+    truth, prediction = _labelled(truth, prediction)
     of_truth = (truth.query_points[None], truth.occluded[None], truth.target_points[None])
     return compute_tapvid_metrics(*of_truth, prediction.occluded[None], prediction.tracks[None], query_mode, **options)
+
+
+def _labelled(truth: VideoTruth, prediction: VideoPrediction) -> tuple[VideoTruth, VideoPrediction]:
+    return (truth, prediction) if truth.labels is None else keep_labelled(truth, prediction)
 
 
 def _as_json(values: dict[str, float]) -> dict[str, float | None]:

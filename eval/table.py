@@ -25,6 +25,8 @@ LEADING_COLUMNS = {
     "average_jaccard": "AJ",
     "occlusion_accuracy": "OA",
 }
+# Of data sets whose labels are joints (eval.labels): a share of the animal's size instead of pixels.
+JOINT_COLUMNS = {"pck": "PCK", "pck_box": "PCK of the joints' box"}
 # Metrics of other benchmarks, shown where every score has them (python -m eval score --also).
 OTHER_COLUMNS = {
     "aj_rd": "AJ_RD",
@@ -62,8 +64,10 @@ class ScoreTable:
     def columns(self) -> dict[str, str]:
         """Official metric key -> column title, in the order of the table."""
         keys = [key for key in self.scores[0]["mean"] if key.startswith("pts_within_")]
+        joints = {key: title for key, title in JOINT_COLUMNS.items() if key in self.scores[0]["mean"]}
+        pixels = {key: f"<{key.removeprefix('pts_within_')} px" for key in keys}
         others = {key: title for key, title in OTHER_COLUMNS.items() if all(key in row["mean"] for row in self.scores)}
-        return LEADING_COLUMNS | {key: f"<{key.removeprefix('pts_within_')} px" for key in keys} | others
+        return LEADING_COLUMNS | joints | pixels | others
 
     def difference_to_static(self, score: dict, metric: str) -> float | None:
         """Return score - static in 0..1, or None for static itself and where either is undefined or missing."""

@@ -91,7 +91,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="a data set in one layout -> the same clips in another",
         description="Read data sets in one layout of the field and write them in another. See docs/how-to/convert.md.",
-        epilog=f"layouts (clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
+        epilog=f"layouts (badja, clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     convert.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder in the layout --from")

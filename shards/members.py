@@ -86,13 +86,23 @@ def decode_clip(
 
 
 def _decode_video(member: Callable[[str], bytes], names: list[str]) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8, each put in its place as it comes: a list of them would be in memory twice."""
-    first = decode_rgb(member(names[0]))
+    return decode_frames(names, lambda name: decode_rgb(member(name)))
+
+
+def decode_frames(names: Sequence[Any], decode: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8, each put in its place as it comes: a list of them would be in memory twice.
+
+    Raises ValueError for no frame, and one of another size than the first.
+    """
+    if not len(names):
+        raise ValueError("there is no frame")
+    first = decode(names[0])
     video = np.empty((len(names), *first.shape), np.uint8)
     for number, name in enumerate(names):
-        image = decode_rgb(member(name)) if number else first
+        image = decode(name) if number else first
         if image.shape != first.shape:
-            raise ValueError(f"{name} has shape {image.shape}, {names[0]} has {first.shape}")
+            named = (name, names[0]) if isinstance(name, str) else (f"frame {number}", "frame 0")
+            raise ValueError(f"{named[0]} has shape {image.shape}, {named[1]} has {first.shape}")
         video[number] = image
     return video
 

@@ -33,6 +33,7 @@ def pack_clips(clips: Iterable[Clip], prefix: Path, codec: str = "png") -> dict[
         with tarfile.open(new_tar, "w", format=tarfile.USTAR_FORMAT) as archive:
             for clip in clips:
                 shard.add(clip, archive)
+                del clip  # or it would be in memory while the next one is read
         has_depth = new_depth.exists()
         content = {
             "format": SHARD_FORMAT,
@@ -130,6 +131,7 @@ def _describe(clip: Clip) -> dict[str, Any]:
         "visible_share": round(float(clip.visible.mean()), 6) if clip.visible.size else 0.0,
     }
     row |= {name: clip.metadata[name] for name in ("seed", "attempt") if isinstance(clip.metadata.get(name), int)}
+    row |= {"labels": clip.metadata["labels"]} if "labels" in clip.metadata else {}
     assets = _assets_of(clip.metadata)
     return row | ({"assets": assets} if assets else {})
 

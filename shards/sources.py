@@ -6,6 +6,7 @@ Every function raises ValueError that names the file or folder, and what is wron
 from collections.abc import Callable, Iterator
 
 from shards.clip import Clip
+from shards.layouts.badja import read_badja
 from shards.layouts.clip_folder import read_clip_folders
 from shards.layouts.dynamic_replica import read_dynamic_replica
 from shards.layouts.movi import read_movi
@@ -16,6 +17,7 @@ from shards.layouts.tapvid import read_tapvid
 from shards.layouts.videos import read_videos
 
 SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
+    "badja": read_badja,
     "clip_folder": read_clip_folders,
     "cotracker3_kubric": read_cotracker3_kubric,
     "dynamic_replica": read_dynamic_replica,

@@ -2,19 +2,31 @@
 
 A pickle asks for functions by name and calls them. Here the few names that plain arrays need lead to stand-ins that
 only take notes; the arrays are made afterwards from checked notes. numpy's own hooks are never handed a stranger's
-state: a forged dtype could make it take bytes of the file for pointers.
+state: a forged dtype could make it take bytes of the file for pointers. Long byte strings stay in the file until they
+are wanted, so that a file of gigabytes is read one video at a time.
 """
 
 import math
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 DTYPE = re.compile(r"[biufcSU]\d{1,9}|O8?|\?")
 """Kinds of plain arrays. Structured ones (V) are not among them."""
+LONG_BYTES = 4096
+"""Longer byte strings are left in the file."""
+PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None))
+
+
+class _Later(NamedTuple):
+    """Bytes that are still in the file. A tuple: a pickle cannot change where it leads."""
+
+    offset: int
+    length: int
 
 
 class _Dtype:
@@ -62,9 +74,10 @@ class _Array:
             for place, value in enumerate(self.content):
                 flat[place] = resolve(value)
         else:
-            if not isinstance(self.content, bytes | bytearray) or len(self.content) != size * dtype.itemsize:
+            content = resolve(self.content)
+            if not isinstance(content, bytes | bytearray) or len(content) != size * dtype.itemsize:
                 raise ValueError(f"holds an array {self.shape} of {dtype} whose bytes do not fit it")
-            flat = np.frombuffer(self.content, dtype) if len(self.content) else np.empty(size, dtype)
+            flat = np.frombuffer(content, dtype) if len(content) else np.empty(size, dtype)
         array = flat.reshape(self.shape, order=order)
         return array[()] if self.is_scalar else array
 
@@ -131,7 +144,19 @@ STAND_INS: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler in Python (as joblib uses it): its table of operations can be changed.
+
+    Frames are a promise of how much to read at once. Without them every byte has its place in the file.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file)
+        self.file = file
+        place = file.tell()
+        self.end = file.seek(0, 2)
+        file.seek(place)
+
     def find_class(self, module: str, name: str) -> Any:
         asked = f"{module}.{name}"
         # numpy._core is the name that numpy 2 writes for numpy.core.
@@ -143,17 +168,42 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         raise ValueError("asks for an object outside the file")
 
+    def _ignore_frame(self) -> None:
+        self.read(8)
+
+    def _take_bytes(self, width: int, kind: type) -> None:
+        length = int.from_bytes(self.read(width), "little")
+        place = self.file.tell()
+        if length > self.end - place:
+            raise ValueError(f"is cut short: {length} bytes are announced, {self.end - place} are left")
+        if length > LONG_BYTES:
+            self.file.seek(length, 1)
+            self.append(_Later(place, length))
+        else:
+            self.append(kind(self.read(length)))
+
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        pickle.FRAME[0]: _ignore_frame,
+        pickle.BINBYTES[0]: lambda self: self._take_bytes(4, bytes),
+        pickle.BINBYTES8[0]: lambda self: self._take_bytes(8, bytes),
+        pickle.BYTEARRAY8[0]: lambda self: self._take_bytes(8, bytearray),
+    }
+
 
 class _Resolver:
     """Replaces the notes inside lists, tuples and dictionaries by what they describe."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
         self.made: dict[int, Any] = {}
         self.open: set[int] = set()
 
     def __call__(self, value: Any) -> Any:
-        if not isinstance(value, _Array | _Dtype | dict | list | tuple):
+        if type(value) in PLAIN:
             return value
+        if not isinstance(value, _Later | _Array | _Dtype | dict | list | tuple):
+            raise ValueError(f"holds a {type(value).__name__}; only arrays, containers, strings, bytes and numbers do")
         if id(value) in self.open:
             raise ValueError("holds a container inside itself")
         if id(value) not in self.made:
@@ -163,13 +213,23 @@ class _Resolver:
         return self.made[id(value)]
 
     def _make(self, value: Any) -> Any:
+        if isinstance(value, _Later):
+            self.file.seek(value.offset)
+            return self.file.read(value.length)
         if isinstance(value, _Array):
             return value.make(self)
         if isinstance(value, _Dtype):
             return value.make()
         if isinstance(value, dict):
-            return {key: self(inner) for key, inner in value.items()}
+            return {check_key(key): self(inner) for key, inner in value.items()}
         return type(value)(self(inner) for inner in value)
+
+
+def check_key(key: Any) -> Any:
+    """A key of a dictionary as it is; raises ValueError unless it is plain."""
+    if type(key) not in PLAIN:
+        raise ValueError(f"holds a dictionary with a key of type {type(key).__name__}")
+    return key
 
 
 def load_pickle(path: Path) -> Any:
@@ -179,6 +239,31 @@ def load_pickle(path: Path) -> Any:
     """
     with Path(path).open("rb") as file:
         return _load(file, path)
+
+
+def iterate_pickle(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The (key, value) of a pickled dictionary or (number, value) of a list; one value at a time is in memory.
+
+    Otherwise as `load_pickle`. What is wrong with a value is found when it comes; raises ValueError at once for another
+    kind of content.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            content = _Unpickler(file).load()
+            if not isinstance(content, dict | list):
+                _Resolver(file)(content)
+        except Exception as error:  # damaged pickles raise anything
+            raise _refusal(path, error) from None
+        if not isinstance(content, dict | list):
+            raise ValueError(f"{path}: expected a dictionary or list, got one value ({type(content).__name__})")
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in items:
+            try:
+                item = check_key(key), _Resolver(file)(value)
+            except Exception as error:
+                raise _refusal(path, error) from None
+            yield item
+            del item  # or two of them would be in memory while the next is made
 
 
 def load_npy_object(path: Path) -> Any:
@@ -199,6 +284,10 @@ def load_npy_object(path: Path) -> Any:
 
 def _load(file: IO[bytes], path: Path) -> Any:
     try:
-        return _Resolver()(_Unpickler(file).load())
+        return _Resolver(file)(_Unpickler(file).load())
     except Exception as error:  # damaged pickles raise anything
-        raise ValueError(f"{path}: refused or damaged pickle: {error}") from None
+        raise _refusal(path, error) from None
+
+
+def _refusal(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: refused or damaged pickle: {error}")

@@ -126,7 +126,7 @@ class Plan:
 
         What a person put there is never touched.
         """
-        files = (self.datasets[name] for name in self.datasets_of("tapvid"))
+        files = [known for name in self.datasets_of("tapvid") if not (known := self.datasets[name]).is_archive]
         found = {dataset.path: dataset for dataset in files if self.is_made_by_us(dataset.path)}
         archives = (dataset for dataset in self.datasets.values() if dataset.is_archive)
         return found | {_marker(known): known for known in archives if self.is_unpacked_by_us(known.path)}

@@ -14,6 +14,8 @@ from trainer.config import suggestion
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
+BADJA = "badja"
+"""Data set and benchmark that `--config badja_root=FOLDER` adds."""
 BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -48,7 +50,8 @@ class Dataset:
     @property
     def is_archive(self) -> bool:
         """Whether it is a folder that is unpacked from a download."""
-        return self.source in ARCHIVED and bool(self.url)
+        is_folder_of_pickles = self.source == "tapvid" and not self.member and not self.path.endswith(".pkl")
+        return bool(self.url) and (self.source in ARCHIVED or is_folder_of_pickles)
 
     @property
     def shards(self) -> list[str]:
@@ -113,6 +116,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_importance)
     if errors:
         raise ValueError(_explain(errors[0]))
+    config = _with_badja(config)
     settings = Settings(
         datasets={name: Dataset(name=name, **values) for name, values in config["datasets"].items()},
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
@@ -121,6 +125,17 @@ def read_settings(config: dict[str, Any]) -> Settings:
     )
     _check_names(settings)
     return settings
+
+
+def _with_badja(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with BADJA among its data sets and benchmarks, if its folder is given."""
+    if config.get("badja_root") is None:
+        return config
+    for section in ("datasets", "benchmarks"):
+        if BADJA in config[section]:
+            raise ValueError(f"{section}.{BADJA} and badja_root both say where BADJA is; remove one of the two")
+    datasets = config["datasets"] | {BADJA: {"source": "badja", "path": str(config["badja_root"])}}
+    return config | {"datasets": datasets, "benchmarks": config["benchmarks"] | {BADJA: {"dataset": BADJA}}}
 
 
 def _tuples(values: dict[str, Any] | None) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def cut_clips(clips: Iterable[Clip], choice: Choice) -> Iterator[Clip]:
                 depth_m=clip.depth_m[part] if choice.with_depth and clip.depth_m is not None else None,
                 metadata=cut_metadata(clip.metadata, frames, len(clip.video)),
             )
+        del clip  # before the next one is read
 
 
 def cut_metadata(metadata: dict[str, Any], frames: range, num_frames: int) -> dict[str, Any]:
@@ -73,6 +74,8 @@ def cut_metadata(metadata: dict[str, Any], frames: range, num_frames: int) -> di
     if len(frames) == num_frames:
         return metadata
     cut = metadata | {"frames": [frames.start, frames.stop]}
+    if isinstance(metadata.get("labels"), dict):
+        cut["labels"] = _cut_labels(metadata["labels"], frames)
     if isinstance(metadata.get("camera"), dict):
         cut["camera"] = _cut_lists(metadata["camera"], CAMERA_LISTS, frames, num_frames)
     if isinstance(metadata.get("instances"), list):
@@ -81,6 +84,12 @@ def cut_metadata(metadata: dict[str, Any], frames: range, num_frames: int) -> di
             for instance in metadata["instances"]
         ]
     return cut
+
+
+def _cut_labels(labels: dict[str, list], frames: range) -> dict[str, list]:
+    kept = [place for place, frame in enumerate(labels["frames"]) if frame in frames]
+    cut = {name: [values[place] for place in kept] for name, values in labels.items()}
+    return cut | {"frames": [frame - frames.start for frame in cut["frames"]]}
 
 
 def _cut_lists(content: dict[str, Any], names: tuple[str, ...], frames: range, num_frames: int) -> dict[str, Any]:

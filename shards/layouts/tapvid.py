@@ -10,33 +10,56 @@ import numpy as np
 from shards.clip import Clip
 from shards.files import appearing
 from shards.layouts.files import clean_name, naming
-from shards.members import decode_rgb, stack_frames
-from shards.unpickle import load_pickle
+from shards.members import decode_frames, decode_rgb
+from shards.unpickle import iterate_pickle
 
 
 def read_tapvid(path: Path) -> Iterator[Clip]:
-    """A TAP-Vid pickle: a dict of videos by name (DAVIS) or a list of them (RGB-Stacking, Kinetics, RoboTAP).
+    """TAP-Vid pickles: DAVIS, RGB-Stacking, one of Kinetics or RoboTAP; or a folder of *.pkl, as the latter have.
 
-    Per video: video (T, H, W, 3) uint8 or a list of JPEG bytes, points (N, T, 2) as fractions of the frame in raster
-    convention, occluded (N, T); other keys are left. Positions become pixels of the stored frames.
+    A pickle is a dictionary of videos by name or a list of them. Per video: video (T, H, W, 3) uint8, or (T,) JPEGs as
+    bytes in a list or an array; points (N, T, 2) as fractions of the frame in raster convention, occluded (N, T); other
+    keys are left. Positions become pixels of the stored frames. One video is in memory at a time.
     """
-    content = load_pickle(path)
-    if isinstance(content, list):
-        content = {f"{path.stem}-{number:04d}": video for number, video in enumerate(content)}
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected a dictionary or list of videos, got {type(content).__name__}")
-    for name, video in content.items():
+    for file in _list_pickles(path):
+        for name, video in iterate_videos(file):
+            with naming(file, f"video {name!r}"):
+                clip = make_tapvid_clip(name, video)
+            del video  # the clip replaces it
+            yield clip
+            del clip
+
+
+def _list_pickles(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.pkl") if not file.name.startswith("."))
+    if not files:
+        raise ValueError(f"{path}: no *.pkl in it; give a TAP-Vid pickle, or the folder that holds them")
+    return files
+
+
+def iterate_videos(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The (key, content) of each video of a TAP-Vid pickle; one is in memory at a time.
+
+    Raises ValueError for another content, and for a video that lacks video, points or occluded.
+    """
+    is_empty = True
+    for name, video in iterate_pickle(path):
+        is_empty = False
         if not isinstance(video, dict) or not {"video", "points", "occluded"} <= video.keys():
             raise ValueError(f"{path}: video {name!r} lacks video, points or occluded")
-        with naming(path, f"video {name!r}"):
-            clip = _read_video(clean_name(str(name)), video)
-        yield clip
+        yield clean_name(f"{path.stem}-{name:04d}" if isinstance(name, int) else str(name)), video
+        del video
+    if is_empty:
+        raise ValueError(f"{path}: expected a dictionary or list of videos, got an empty one")
 
 
-def _read_video(key: str, content: dict[str, Any]) -> Clip:
+def make_tapvid_clip(key: str, content: dict[str, Any], metadata: dict[str, Any] | None = None) -> Clip:
+    """A clip of a video's content as `read_tapvid` describes it; raises ValueError where its arrays do not fit."""
     frames = content["video"]
-    if not isinstance(frames, np.ndarray) or frames.dtype == object:
-        frames = stack_frames([decode_rgb(frame) for frame in frames])
+    if not isinstance(frames, np.ndarray) or frames.ndim != 4:
+        frames = decode_frames(frames, decode_rgb)
     num_frames, height, width = frames.shape[:3]
     points, is_hidden = np.asarray(content["points"]), np.asarray(content["occluded"])
     if points.ndim != 3 or points.shape[1:] != (num_frames, 2) or is_hidden.shape != points.shape[:2]:
@@ -52,7 +75,7 @@ def _read_video(key: str, content: dict[str, Any]) -> Clip:
         video=frames,
         tracks=np.ascontiguousarray(pixels.transpose(1, 0, 2), np.float32),
         visible=~np.ascontiguousarray(is_hidden.T, bool),
-        metadata={"source": "tapvid"},
+        metadata={"source": "tapvid"} | (metadata or {}),
     )
 
 

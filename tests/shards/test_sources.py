@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from shards.__main__ import main
+from shards.members import decode_rgb
 from shards.sources import read_clip_folders, read_lbm_folders, read_tapvid
 from tests.conftest import make_clip
 
@@ -50,6 +51,23 @@ def test_tapvid_list_of_jpeg_videos(tmp_path):
     read = list(read_tapvid(tmp_path / "kinetics.pkl"))
     assert [c.key for c in read] == ["kinetics-0000", "kinetics-0001"]
     assert read[0].video.shape == clips[0].video.shape
+
+
+def test_kinetics_keeps_its_jpegs_in_an_array_of_bytes_and_comes_in_several_files(tmp_path):
+    clips = [make_clip(f"c{i}", depth=False) for i in range(3)]
+    videos = [tapvid_video(clip, jpeg=True) for clip in clips]
+    for video in videos:
+        video["video"] = np.array(video["video"])  # of one width: the longest JPEG's, others end with zeros
+        assert video["video"].dtype.kind == "S"
+    (tmp_path / "0000_of_0002.pkl").write_bytes(pickle.dumps(videos[:2]))
+    (tmp_path / "0001_of_0002.pkl").write_bytes(pickle.dumps(videos[2:]))
+    read = list(read_tapvid(tmp_path))
+    assert [clip.key for clip in read] == ["0000_of_0002-0000", "0000_of_0002-0001", "0001_of_0002-0000"]
+    assert all(one.video.shape == clip.video.shape for one, clip in zip(read, clips, strict=True))
+    np.testing.assert_array_equal(read[2].video, [decode_rgb(bytes(frame)) for frame in videos[2]["video"]])
+    np.testing.assert_allclose(read[2].tracks, clips[2].tracks, atol=1e-4)
+    with pytest.raises(ValueError, match=r"no \*\.pkl in it"):
+        list(read_tapvid((tmp_path / "empty").mkdir() or tmp_path / "empty"))
 
 
 class Hostile:

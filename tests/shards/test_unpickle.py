@@ -2,11 +2,13 @@
 
 import pickle
 import pickletools
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from shards.unpickle import load_npy_object, load_pickle
+from shards.unpickle import iterate_pickle, load_npy_object, load_pickle
 
 PLAIN = {
     "uint8": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
@@ -92,6 +94,16 @@ HOSTILE = {
     "a codec": b"c_codecs\nencode\n(S'a'\nS'rot13'\ntR.",
     "an outside object": b"Pfile\n.",
     "a dotted name": pickle.PROTO + b"\x04\x8c\x05numpy\x8c\x12ndarray.__class__\x93.",
+    "a function as a value": b"cnumpy\ndtype\n.",
+    "a function as a key": b"}cnumpy\ndtype\nI1\ns.",
+    "a set": {1, 2},
+    "more bytes than there are": pickle.PROTO + b"\x04" + pickle.BINBYTES8 + struct.pack("<Q", 1 << 40) + b"abc.",
+    "a place in the file that is moved": pickle.PROTO
+    + b"\x04"
+    + pickle.BINBYTES
+    + struct.pack("<I", 5000)
+    + bytes(5000)
+    + b"N}S'offset'\nI0\ns\x86b.",
     "half a pickle": pickle.dumps(PLAIN)[:500],
     "no pickle": b"<html>not found</html>",
     "nothing": b"",
@@ -124,3 +136,34 @@ def test_a_shared_array_is_made_once(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps([array, {"again": array}]))
     first, second = load_pickle(tmp_path / "x.pkl")
     assert first is second["again"]
+
+
+def test_long_bytes_stay_in_the_file_until_their_value_comes(tmp_path):
+    videos = {name: {"video": np.full(10**6, place, np.uint8)} for place, name in enumerate("abcdef")}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(videos, 4))
+    tracemalloc.start()
+    for place, (name, video) in enumerate(iterate_pickle(tmp_path / "x.pkl")):
+        assert name == "abcdef"[place]
+        assert (video["video"] == place).all()
+        del video
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6  # of 6 MB: one video, the comparison and little else
+
+
+def test_lists_are_iterated_by_number_and_other_content_is_refused(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps([b"a" * 5000, [1, 2]]))
+    assert list(iterate_pickle(tmp_path / "x.pkl")) == [(0, b"a" * 5000), (1, [1, 2])]
+    (tmp_path / "y.pkl").write_bytes(pickle.dumps(3))
+    with pytest.raises(ValueError, match=r"y\.pkl: expected a dictionary or list, got one value"):
+        next(iterate_pickle(tmp_path / "y.pkl"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_content_is_refused_video_by_video_too(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content = HOSTILE[name] if isinstance(HOSTILE[name], bytes) else pickle.dumps(HOSTILE[name], 2)
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pkl: refused or damaged pickle: "):
+        list(iterate_pickle(tmp_path / "x.pkl"))
+    assert not (tmp_path / "executed").exists()

@@ -282,3 +282,19 @@ def test_the_guides_scale_is_planned_by_shards(graph):
     counts = dict(line.split() for line in re.findall(r"^\w+ +\d+$", result.stdout + result.stderr, re.M))
     assert counts["render_shard"] == str(86 + 188)  # 11,000 clips, 128 a shard; 6,000 of 120 frames, 32 a shard
     assert counts["train_stage"] == "3"
+
+
+def test_badja_is_packed_tracked_scored_and_tabled_by_one_command(graph):
+    (graph.root / "animals").mkdir()
+    words = ("-n", "badja", "--quiet", "rules", "--configfile", "config/tiny.yaml")
+    result = graph.snakemake(*words, "--config", "badja_root=animals")
+    assert result.returncode == 0, result.stderr
+    counts = dict(line.split() for line in re.findall(r"^\w+ +\d+$", result.stdout + result.stderr, re.M))
+    plan = Plan(yaml.safe_load((graph.root / "config/tiny.yaml").read_text()))
+    num_trackers = len(plan.trackers.rows("tiny_heldout"))
+    assert counts["score"] == str(num_trackers)
+    assert (counts["pack"], counts["index"], counts["table"]) == ("1", "1", "1")
+    assert not {"train_stage", "render_shard"} & set(counts)
+    refused = graph.snakemake(*words)
+    assert refused.returncode != 0
+    assert "snakemake badja --config badja_root=FOLDER" in refused.stdout + refused.stderr

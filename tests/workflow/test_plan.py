@@ -1,6 +1,7 @@
 """What a configuration asks for, and the one line that a mistake in it gives."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,32 @@ def test_mistakes_in_a_data_set_of_videos(with_videos, key, value, message):
     with pytest.raises(ValueError) as error:
         Plan(put(with_videos, f"datasets.videos.{key}", value))
     assert message in str(error.value)
+
+
+def test_the_benchmarks_of_the_documentation_are_a_plan(config, tmp_path):
+    text = (ROOT / "docs/how-to/benchmarks.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    added = yaml.safe_load(block)
+    plan = Plan({**config, **{key: config[key] | values for key, values in added.items()}}, tmp_path)
+    assert added["benchmarks"].keys() <= plan.benchmarks.keys()
+    words = {path: plan.fetch_words(dataset) for path, dataset in plan.downloads().items()}
+    zipped = "https://storage.googleapis.com/dm-tapnet/robotap/robotap.zip"
+    assert words["data/downloads/robotap.json"] == f"workflow.archive --url={zipped} --folder=data/downloads/robotap"
+    assert words["data/downloads/tapvid_rgb_stacking.pkl"].startswith("workflow.fetch --url=")
+    assert words["data/downloads/tapvid_kinetics"] == "workflow.fetch"  # says that it has to be put there
+    names = {"dataset": "robotap", "shard": "000000"}
+    assert plan.pack_input(**names) == "data/downloads/robotap.json"
+    assert plan.pack_source(**names) == "data/downloads/robotap"
+
+
+def test_a_root_of_badja_adds_its_data_set_and_benchmark(config, tmp_path):
+    (tmp_path / "animals").mkdir()
+    plan = Plan(config | {"badja_root": "animals"}, tmp_path)
+    assert plan.pack_input("badja", "000000") == "animals"
+    assert plan.facts("pack", {"dataset": "badja", "shard": "000000"})["layout"] == "badja"
+    assert plan.files_of_benchmark("badja", "json")[0] == "results/badja/static.first.256.json"
+    assert "badja" in [benchmark.name for benchmark in plan.available_benchmarks]
+    assert "badja" not in Plan(config | {"badja_root": None}).benchmarks
+    twice = put(config, "datasets.badja", {"source": "badja", "path": "x"}) | {"badja_root": "animals"}
+    with pytest.raises(ValueError, match=r"datasets\.badja and badja_root both say where BADJA is; remove one"):
+        Plan(twice)

@@ -3,6 +3,8 @@ import os
 import shlex
 import sys
 
+from snakemake.exceptions import WorkflowError
+
 from workflow.plan import Plan, index_path, page_path, quote
 from workflow.settings import BASELINES
 
@@ -119,6 +121,14 @@ def scores_of(wildcards):
 
 def tables_of(benchmarks):
     return [f"results/{benchmark.name}/table.md" for benchmark in benchmarks]
+
+
+def tables_of_badja(wildcards):
+    if "badja" not in plan.benchmarks:
+        raise WorkflowError(
+            "error: where is BADJA? snakemake badja --config badja_root=FOLDER (that of badja.pkl)"
+        )
+    return tables_of([plan.benchmarks["badja"]])
 
 
 def files_of_report(kind):
