@@ -20,8 +20,6 @@ from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
 from workflow.trackers import Trackers
 
-RESOLUTION = 256
-
 
 @dataclass(frozen=True)
 class Step:
@@ -185,22 +183,11 @@ class Plan:
 
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
-        rows = self.trackers.rows(benchmark)
-        protocols = self.protocols(self.benchmarks[benchmark])
         return [
             f"results/{benchmark}/{row}.{mode}.{resolution}.{kind}"
-            for mode, resolution in protocols
-            for row in rows
-            if self.runs_at(row, resolution)
+            for mode, resolution in self.benchmarks[benchmark].protocols
+            for row in self.trackers.rows(benchmark, resolution)
         ]
-
-    def protocols(self, benchmark: Benchmark) -> list[tuple[str, int]]:
-        """Query mode and resolution of each protocol that a benchmark is scored by."""
-        return [(mode, resolution) for resolution in benchmark.resolutions for mode in benchmark.query_modes]
-
-    def runs_at(self, tracker: str, resolution: int) -> bool:
-        """Whether a table at this resolution has the tracker's row: what runs elsewhere answers at 256x256."""
-        return resolution == RESOLUTION or tracker not in self.trackers.foreign
 
     @cached_property
     def available_benchmarks(self) -> list[Benchmark]:
@@ -329,10 +316,8 @@ class Plan:
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
-        for mode, resolution in self.protocols(benchmark):
-            for tracker in self.trackers.rows(benchmark.name):
-                if not self.runs_at(tracker, resolution):
-                    continue
+        for mode, resolution in benchmark.protocols:
+            for tracker in self.trackers.rows(benchmark.name, resolution):
                 names = {"benchmark": benchmark.name, "mode": mode, "resolution": str(resolution)}
                 stem = f"results/{benchmark.name}/{tracker}.{mode}.{resolution}"
                 rule, wildcard = self.trackers.rule_of(tracker)

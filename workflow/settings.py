@@ -16,6 +16,8 @@ ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
 BADJA = "badja"
 """Data set and benchmark that `--config badja_root=FOLDER` adds."""
+RESOLUTION = 256
+"""Height and width of the frames in TAP-Vid's official protocol."""
 BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -87,13 +89,18 @@ class Benchmark:
     name: str
     dataset: str
     query_modes: tuple[str, ...] = ("first",)
-    resolutions: tuple[int, ...] = (256,)
+    resolutions: tuple[int, ...] = (RESOLUTION,)
     """Height and width of the frames that trackers are given; others than 256 are protocols of their own."""
     memory_size: int | None = None
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)
     """Predictions of trackers that run elsewhere, name -> path; "{mode}" in a path stands for the query mode."""
+
+    @property
+    def protocols(self) -> list[tuple[str, int]]:
+        """Query mode and resolution of each protocol that trackers are scored by."""
+        return [(mode, resolution) for resolution in self.resolutions for mode in self.query_modes]
 
     def path_of(self, tracker: str, mode: str) -> str:
         """The file with what a tracker that runs elsewhere predicted."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workflow.settings import BASELINES, Benchmark, Stage
+from workflow.settings import BASELINES, RESOLUTION, Benchmark, Stage
 
 UNTRAINED = "-untrained"
 
@@ -29,11 +29,12 @@ class Trackers:
         """Every name that a row may have."""
         return [*BASELINES, *self.trained, *self.foreign]
 
-    def rows(self, benchmark: str) -> list[str]:
-        """Names of the rows of a benchmark's tables, in their order."""
+    def rows(self, benchmark: str, resolution: int = RESOLUTION) -> list[str]:
+        """Names of the rows of a benchmark's tables at a resolution, in their order; what runs elsewhere has the
+        official one."""
         asked, foreign = self.benchmarks[benchmark].trackers, self.benchmarks[benchmark].predictions
-        ours = [*BASELINES, *self.trained]
-        return [t for t in ours if asked is None or t.removesuffix(UNTRAINED) in asked] + list(foreign)
+        ours, others = [*BASELINES, *self.trained], list(foreign) if resolution == RESOLUTION else []
+        return [t for t in ours if asked is None or t.removesuffix(UNTRAINED) in asked] + others
 
     def rule_of(self, tracker: str) -> tuple[str, str]:
         """The rule that makes a tracker's predictions, and its wildcard that is the tracker's name."""
