@@ -94,6 +94,17 @@ def test_the_encoder_equals_the_plain_one(size):
         assert_equal([model(frames)], [plain], 1e-12)
 
 
+def test_features_of_unit_length_equal_the_plain_ones():
+    torch.manual_seed(0)
+    features = torch.randn(2, 16, 8, 12)
+    features[0, :, 2, 3] = 0  # where there is no length to divide by
+    features.requires_grad_()
+    plain = features / features.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    kept = encoder.make_levels(features, 2)
+    assert_same(kept[0], plain.permute(0, 2, 3, 1), [features])
+    assert_same(kept[1], F.avg_pool2d(plain, 2).permute(0, 2, 3, 1), [features])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", [7, 512, 1100])
 def test_the_feed_forward_net_equals_the_plain_one(monkeypatch, rows, dtype):
@@ -109,12 +120,12 @@ def test_the_feed_forward_net_equals_the_plain_one(monkeypatch, rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("normed", [False, True])
-def test_a_linear_layer_equals_the_plain_one(dtype, normed):
+@pytest.mark.parametrize("before", [None, "norm", "gelu"])
+def test_a_linear_layer_equals_the_plain_one(dtype, before):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(12, 7, dtype=dtype), torch.randn(2, 33, 12, dtype=dtype, requires_grad=True)
-    plain = layer(F.layer_norm(x, (12,), eps=1e-6) if normed else x)
-    assert_same(linear(x, layer, normed=normed), plain, [x, *layer.parameters()], exact=dtype is torch.float64)
+    plain = layer({None: x, "norm": F.layer_norm(x, (12,), eps=1e-6), "gelu": F.gelu(x)}[before])
+    assert_same(linear(x, layer, before=before), plain, [x, *layer.parameters()], exact=dtype is torch.float64)
 
 
 def test_virtual_tracks_that_are_alike_in_all_frames_equal_one_for_each(monkeypatch):

@@ -29,7 +29,7 @@ def convolve_positive(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
         return convolution(x.relu_())
     if not is_plain_cpu(x):
         return convolution(x.relu())
-    return _ConvolvePositive.apply(x, convolution.weight, convolution.bias, convolution.padding)
+    return _ConvolvePositive.apply(x, None, convolution.weight, convolution.bias, convolution.padding)
 
 
 def clip_gradient(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -56,38 +56,47 @@ class _Normalise(torch.autograd.Function):
         return torch.addcmul(grad, x, along, value=-1).sub_(grad.mean((2, 3), keepdim=True)).mul_(inverse)
 
 
+def add_positive(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
+    """relu(relu(x) + y), or relu(x) without y."""
+    return x.relu() if y is None else x.relu().add_(y).relu_()
+
+
 class _ConvolvePositive(torch.autograd.Function):
-    """Keeps x and not what of it is positive, which the backward pass finds again."""
+    """A convolution of `add_positive(x, y)`; keeps x and y, of which the backward pass forms it again."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, padding):
-        ctx.save_for_backward(x, weight)
+    def forward(ctx, x, y, weight, bias, padding):
+        ctx.save_for_backward(x, y, weight)
         ctx.padding = padding
-        return F.conv2d(x.relu(), weight, bias, padding=padding)
+        return F.conv2d(add_positive(x, y), weight, bias, padding=padding)
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad, x.relu(), weight, weight.shape[:1], (1, 1), ctx.padding, (1, 1), False, (0, 0), 1, (True, True, True)
+        x, y, weight = ctx.saved_tensors
+        summed = add_positive(x, y)
+        grad, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            grad, summed, weight, weight.shape[:1], (1, 1), ctx.padding, (1, 1), False, (0, 0), 1, (True, True, True)
         )
-        return clip_gradient(grad_x, x), grad_weight, grad_bias, None
+        grad = clip_gradient(grad, summed)
+        grad_x, grad_y = (grad, None) if y is None else (clip_gradient(grad, x), grad)
+        return grad_x, grad_y, grad_weight, grad_bias, None
 
 
 class _AddPositive(torch.autograd.Function):
-    """relu(relu(x) + y); keeps x, which the norm keeps anyway, and the result."""
+    """`add_positive`; keeps x and the result, or x and y and not the result, whichever is kept anyway."""
 
     @staticmethod
-    def forward(ctx, x, y):
-        result = x.relu().add_(y).relu_()
-        ctx.save_for_backward(x, result)
+    def forward(ctx, x, y, keeps_result):
+        result = add_positive(x, y)
+        ctx.save_for_backward(x, result if keeps_result else y)
+        ctx.keeps_result = keeps_result
         return result
 
     @staticmethod
     def backward(ctx, grad):
-        x, result = ctx.saved_tensors
-        grad = clip_gradient(grad, result)
-        return clip_gradient(grad, x), grad
+        x, other = ctx.saved_tensors
+        grad = clip_gradient(grad, other if ctx.keeps_result else add_positive(x, other))
+        return clip_gradient(grad, x), grad, None
 
 
 class ResidualBlock(nn.Module):
@@ -99,9 +108,30 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride)) if stride != 1 else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def branches(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two maps whose `add_positive` is the block's result."""
         shortcut = x if self.downsample is None else normalise(self.downsample(x))
-        return _AddPositive.apply(normalise(convolve_positive(normalise(self.conv1(x)), self.conv2)), shortcut)
+        return normalise(convolve_positive(normalise(self.conv1(x)), self.conv2)), shortcut
+
+
+class Stage(nn.Sequential):
+    """Two residual blocks, the first with the stride."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__(ResidualBlock(channels_in, channels, stride), ResidualBlock(channels, channels, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = self
+        x, y = first.branches(x)
+        between = _AddPositive.apply(x, y, False)
+        if torch.is_grad_enabled() and is_plain_cpu(x):
+            # Nobody keeps what lies between the blocks: the convolution and the shortcut form it again of x and y.
+            conv = second.conv1
+            z = _ConvolvePositive.apply(x, y, conv.weight, conv.bias, conv.padding)
+            z = normalise(convolve_positive(normalise(z), second.conv2))
+        else:
+            z, between = second.branches(between)
+        return _AddPositive.apply(z, between, True)
 
 
 def convolve_resized(x: torch.Tensor, weight: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -135,11 +165,6 @@ def enlarge_taps(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
     return F.pad(enlarged, (1, 1)).unfold(1, 3, 1).permute(1, 2, 0)
 
 
-def make_stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
-    """Two residual blocks, the first with the stride."""
-    return nn.Sequential(ResidualBlock(channels_in, channels, stride), ResidualBlock(channels, channels, 1))
-
-
 class Encoder(nn.Module):
     """Frames (B, 3, H, W) from -1 to 1 -> features (B, C, H/4, W/4), not normalised."""
 
@@ -147,10 +172,10 @@ class Encoder(nn.Module):
         super().__init__()
         first, second, third, fourth = widths = config.encoder_widths
         self.conv1 = nn.Conv2d(3, first, 7, 2, 3)
-        self.layer1 = make_stage(first, first, 1)
-        self.layer2 = make_stage(first, second, 2)
-        self.layer3 = make_stage(second, third, 2)
-        self.layer4 = make_stage(third, fourth, 2)
+        self.layer1 = Stage(first, first, 1)
+        self.layer2 = Stage(first, second, 2)
+        self.layer3 = Stage(second, third, 2)
+        self.layer4 = Stage(third, fourth, 2)
         self.conv2 = nn.Conv2d(sum(widths), 2 * config.feature_dim, 3, 1, 1)
         self.conv3 = nn.Conv2d(2 * config.feature_dim, config.feature_dim, 1)
         for module in self.modules():
@@ -183,11 +208,27 @@ def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
+class _UnitLength(torch.autograd.Function):
+    """x (B, C, h, w) divided by its length over C, at least 1e-6; keeps the result and not x."""
+
+    @staticmethod
+    def forward(ctx, x):
+        inverse = x.square().sum(1, keepdim=True).clamp_(min=1e-12).rsqrt_()  # (B, 1, h, w)
+        result = x * inverse
+        ctx.save_for_backward(result, inverse)
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        result, inverse = ctx.saved_tensors
+        along = (grad * result).sum(1, keepdim=True) * (inverse < 1e6)
+        return torch.addcmul(grad, result, along, value=-1).mul_(inverse)
+
+
 def make_levels(features: torch.Tensor, num_levels: int) -> list[torch.Tensor]:
     """Unit features of every level, finest first, (B, h, w, C): the channels of a cell lie together."""
     features = features.float().contiguous(memory_format=torch.channels_last)
-    squared = features.square().sum(1, keepdim=True)
-    levels = [features / squared.clamp(min=1e-12).sqrt()]
+    levels = [_UnitLength.apply(features)]
     for _ in range(1, num_levels):
         levels.append(F.avg_pool2d(levels[-1], 2))
     return [level.permute(0, 2, 3, 1).contiguous() for level in levels]

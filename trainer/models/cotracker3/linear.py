@@ -34,26 +34,35 @@ def multiply(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = 
     return F.linear(x, weight, bias)
 
 
-def linear(x: torch.Tensor, layer: nn.Linear, *, normed: bool = False) -> torch.Tensor:
-    """`layer` of x (..., K), or of its norm."""
+BEFORE = {
+    "norm": (norm, norm_backward),
+    "gelu": (F.gelu, torch.ops.aten.gelu_backward),
+}
+"""What may come before a linear layer, and the gradient of its input from that of its result and the input."""
+
+
+def linear(x: torch.Tensor, layer: nn.Linear, *, before: str | None = None) -> torch.Tensor:
+    """`layer` of x (..., K), or of what `before` makes of it."""
     if not is_plain_cpu(x):
-        return layer(norm(x) if normed else x)
-    return _Linear.apply(x.flatten(0, -2), layer.weight, layer.bias, normed).unflatten(0, x.shape[:-1])
+        return layer(BEFORE[before][0](x) if before else x)
+    return _Linear.apply(x.flatten(0, -2), layer.weight, layer.bias, before).unflatten(0, x.shape[:-1])
 
 
 class _Linear(torch.autograd.Function):
-    """x (R, K), weight (D, K), bias (D,) -> (R, D). Of x and its norm only x is kept."""
+    """x (R, K), weight (D, K), bias (D,) -> (R, D). Keeps x and not what comes before the layer."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, normed):
+    def forward(ctx, x, weight, bias, before):
         ctx.save_for_backward(x, weight)
-        ctx.normed = normed
-        return multiply(norm(x) if normed else x, weight, bias)
+        ctx.before = before
+        return multiply(BEFORE[before][0](x) if before else x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        grad_weight = grad.t() @ (norm(x) if ctx.normed else x)
         grad_x = multiply(grad, weight.t())
-        return norm_backward(grad_x, x) if ctx.normed else grad_x, grad_weight, grad.sum(0), None
+        if not ctx.before:
+            return grad_x, grad.t() @ x, grad.sum(0), None
+        forward, backward = BEFORE[ctx.before]
+        return backward(grad_x, x), grad.t() @ forward(x), grad.sum(0), None

@@ -60,7 +60,7 @@ class CorrelationMlp(nn.Module):
 
     def forward(self, level: torch.Tensor, template: torch.Tensor, points: torch.Tensor, radius: int) -> torch.Tensor:
         """Embedded comparisons (B, N, T, C) on a level (B, T, h, w, C) around points (B, N, T, 2) in its cells."""
-        return linear(F.gelu(correlate_linear(level, template, points, radius, self.fc1)), self.fc2)
+        return linear(correlate_linear(level, template, points, radius, self.fc1), self.fc2, before="gelu")
 
 
 class Cotracker3(nn.Module):

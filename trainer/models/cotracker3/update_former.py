@@ -27,8 +27,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None, *, over_time: bool) -> torch.Tensor:
         split = self._by_track if over_time else self._by_frame
-        query = linear(x, self.to_q, normed=True)
-        both = linear(x, self.to_kv, normed=True) if context is None else linear(context, self.to_kv)
+        query = linear(x, self.to_q, before="norm")
+        both = linear(x, self.to_kv, before="norm") if context is None else linear(context, self.to_kv)
         key, value = both.chunk(2, -1)
         attended = F.scaled_dot_product_attention(split(query), split(key), split(value))
         return linear(attended.transpose(1, 2).reshape(x.shape), self.to_out)
