@@ -15,15 +15,20 @@ from trainer.models.cotracker3.config import Cotracker3Config
 FOLDER = Path("cotracker") / "models" / "core" / "cotracker"
 
 
-def load(checkout: Path, config: Cotracker3Config, state: dict[str, torch.Tensor]) -> nn.Module:
-    """Its offline or online model with weights `state`, all of whose keys must match.
-
-    Raises ValueError where `checkout` holds no cotracker/models/core/cotracker/cotracker3_online.py.
-    """
+def check(checkout: Path) -> None:
+    """Raise ValueError where `checkout` holds no cotracker/models/core/cotracker/cotracker3_online.py."""
     if not (checkout / FOLDER / "cotracker3_online.py").is_file():
         raise ValueError(
             f"{checkout} has no {FOLDER}/cotracker3_online.py; clone facebookresearch/co-tracker and give its folder"
         )
+
+
+def load(checkout: Path, config: Cotracker3Config, state: dict[str, torch.Tensor]) -> nn.Module:
+    """Its offline or online model with weights `state`, all of whose keys must match.
+
+    Raises ValueError as `check` does.
+    """
+    check(checkout)
     sys.path.insert(0, str(checkout))
     kind = "online" if config.online else "offline"
     module = importlib.import_module(f"cotracker.models.core.cotracker.cotracker3_{kind}")

@@ -7,11 +7,13 @@ seconds are CPU-seconds, the least of `--repeats`. Compare ratios measured in on
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
+from benchmarks import cotracker3_reference
 from benchmarks.lbm_speed import GIB, print_header, print_row, ratio, run_process
 
 PARTS = {
@@ -65,6 +67,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
+    if options.reference:
+        try:
+            cotracker3_reference.check(options.reference)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
     for part in options.part:
         settings = ", ".join(f"{name} {value}" for name, value in PARTS[part].items())
         print(f"## {TITLES[part]}; {settings}\n")
