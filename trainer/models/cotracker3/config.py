@@ -35,7 +35,7 @@ class Cotracker3Config:
     """Refinements of the tracks in training."""
     num_inference_iterations: int = 6
     recompute: bool = False
-    """Let the backward pass compute each refinement again instead of keeping it: less memory, a third more time."""
+    """Let the backward pass compute each refinement again instead of keeping it: less memory, a sixth more time."""
     visibility_threshold: float = 0.6
     """A point is visible where visibility times confidence is above: at evaluation, and online everywhere."""
     predictor_visibility_threshold: float = 0.9
