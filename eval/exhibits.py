@@ -108,15 +108,16 @@ def draw_exhibits(
 
 def _group(prediction_paths: Sequence[str | Path], truth_paths: Sequence[str | Path]) -> list[_Group]:
     truths = {truth.sha256: truth for truth in map(Truth, truth_paths)}
-    groups: dict[tuple[str, str], list[Predictions]] = {}
+    groups: dict[tuple[str, str, int], list[Predictions]] = {}
     for path in prediction_paths:
         predictions = read_predictions(path)
         if predictions.truth_sha256 not in truths:
             raise ValueError(f"{path}: made against a truth that was not given; add its index.json after --truth")
-        groups.setdefault((predictions.truth_sha256, predictions.query_mode), []).append(predictions)
+        key = predictions.truth_sha256, predictions.query_mode, predictions.making.resolution
+        groups.setdefault(key, []).append(predictions)
     return [
         _Group(truth=truths[truth_sha256], query_mode=mode, predictions=predictions)
-        for (truth_sha256, mode), predictions in groups.items()
+        for (truth_sha256, mode, _), predictions in groups.items()
     ]
 
 

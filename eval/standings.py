@@ -14,6 +14,7 @@ from eval.table import (
     ScoreTable,
     format_difference,
     format_percent,
+    protocol_note,
     published_rows,
     published_sources,
     table_rows,
@@ -154,7 +155,7 @@ def make_table_view(table: ScoreTable, score_paths: Sequence[str | Path], proven
         rows=_make_rows(table, colors),
         published=published_rows(table),
         sources=published_sources(table),
-        note=undefined_note(table),
+        note=" ".join(filter(None, (protocol_note(table), undefined_note(table)))),
         bars=[(video, _make_bars(table, video, colors)) for video in table.scores[0]["videos"]],
         key=[(tracker, colors[tracker]) for tracker in trackers],
         traces=[_make_trace(table, score, paths[score["tracker"]], provenance) for score in table.scores],
@@ -177,7 +178,8 @@ def _paths_by_tracker(table: ScoreTable, score_paths: Sequence[str | Path]) -> d
     found = {}
     for path in score_paths:
         score = read_score(path)
-        if (score["benchmark"], score["query_mode"]) == (table.benchmark, table.query_mode):
+        of_table = table.benchmark, table.query_mode, table.resolution
+        if (score["benchmark"], score["query_mode"], score["resolution"]) == of_table:
             found[score["tracker"]] = Path(path)
     return found
 
@@ -191,9 +193,9 @@ def _make_rows(table: ScoreTable, colors: Mapping[str, str]) -> list[Row]:
             if len(set(defined)) > 1 and value == max(defined):
                 best[number].add(column)
     _, cells = table_rows(table)
-    return [
-        Row(tracker=tracker, color=colors[tracker], cells=texts, best=columns)
-        for (tracker, *texts), columns in zip(cells, best, strict=True)
+    return [  # a row's own name may say more than the tracker's
+        Row(tracker=name, color=colors[score["tracker"]], cells=texts, best=columns)
+        for score, (name, *texts), columns in zip(table.scores, cells, best, strict=True)
     ]
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from eval.provenance import Provenance
 from eval.score import FORMAT, mean_over_videos, read_score
+from eval.standings import make_table_view
 from eval.table import read_tables, render_csv, render_markdown, write_tables
 
 
@@ -121,3 +123,14 @@ def test_the_mean_leaves_undefined_videos_out_and_counts_them():
     mean, undefined = mean_over_videos(videos)
     assert mean == {"pts_within_1": pytest.approx(0.4), "jaccard_1": None}
     assert undefined == {"pts_within_1": 1, "jaccard_1": 3}
+
+
+def test_the_report_s_tables_mark_joint_rows_and_keep_resolutions_apart(write_scores):
+    joint = {"queries": "joint"}
+    scores = [make_score("static", 0.3), make_score("ours", 0.4, **joint)]
+    paths = write_scores(*scores, make_score("static", 0.5, resolution=512), make_score("ours", 0.6, resolution=512))
+    official, other = (make_table_view(table, paths, Provenance()) for table in read_tables(paths))
+    assert [row.tracker for row in official.rows] == ["static", "ours (joint)"]
+    assert "(joint)" in official.note and "512x512" not in official.note
+    assert "512x512" in other.note and "(joint)" not in other.note
+    assert [file.name for view in (official, other) for file in view.files] == list(map(str, paths))
