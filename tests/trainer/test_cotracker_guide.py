@@ -51,8 +51,10 @@ def accumulate_on_a_rank(rank: int, folder: Path) -> None:
 
     def exchange(state, bucket):
         exchanged.append(bucket.buffer().numel())
-        done = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
-        return done.then(lambda future: future.value()[0] / 2)
+        dist.all_reduce(bucket.buffer())
+        mean = torch.futures.Future()
+        mean.set_result(bucket.buffer() / 2)
+        return mean
 
     objective.register_comm_hook(None, exchange)
     batch = {key: value[rank * 4 : rank * 4 + 4] for key, value in batches(0, batch_size=8)[0].items()}
@@ -61,6 +63,9 @@ def accumulate_on_a_rank(rank: int, folder: Path) -> None:
             (objective(micro_batch)["square"] / 4).backward()
     gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     torch.save({"gradient": gradient, "exchanged": len(exchanged)}, folder / f"{rank}.pt")
+    # Were DDP the last to own the group, its end would hold the interpreter's lock and wait for gloo's thread, which
+    # may wait for that lock (pytorch issue 56297). In the trainer, too, the state is gone before the group.
+    del objective
     dist.destroy_process_group()
 
 
