@@ -9,6 +9,7 @@ from pathlib import Path
 from eval.provenance import InputFile, Provenance, Step
 from eval.score import read_score
 from eval.table import (
+    IN_PIXELS,
     STATIC,
     UNTRAINED_SUFFIX,
     ScoreTable,
@@ -190,7 +191,7 @@ def _make_rows(table: ScoreTable, colors: Mapping[str, str]) -> list[Row]:
         values = [score["mean"][metric] for score in table.scores]
         defined = [value for value in values if value is not None]
         for number, value in enumerate(values):
-            if len(set(defined)) > 1 and value == max(defined):
+            if len(set(defined)) > 1 and value == (min if metric in IN_PIXELS else max)(defined):
                 best[number].add(column)
     _, cells = table_rows(table)
     return [  # a row's own name may say more than the tracker's

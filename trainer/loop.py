@@ -66,7 +66,7 @@ def train(
     the learning rate (as in the reference); weights and AdamW's own state stay. Raises FloatingPointError when a logged
     value is not finite; the last checkpoint stays.
     """
-    objective, optimizer, scaler = state.objective, state.optimizer, state.scaler
+    optimizer, scaler = state.optimizer, state.scaler
     start, num_steps = state.step, state.num_steps
     progress = Progress(run.metrics, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
@@ -79,13 +79,9 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         losses: dict[str, torch.Tensor] = {}
         for last, micro_batch in micro_batches(batch, recipe.training.accumulation_steps, process.device):
-            with no_sync_unless(last, objective), autocast(recipe, process.device):
-                parts = objective(state.labeller.label(micro_batch, step) if state.labeller else micro_batch)
-                loss = torch.stack(list(parts.values())).sum() / recipe.training.accumulation_steps
-            with no_sync_unless(last, objective):
-                scaler.scale(loss).backward()
-            for name, part in parts.items():
-                losses[name] = losses.get(name, 0) + part.detach() / recipe.training.accumulation_steps
+            with no_sync_unless(last, state.objective):
+                for name, part in add_gradients(recipe, process, state, micro_batch).items():
+                    losses[name] = losses.get(name, 0) + part
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optimizer.max_gradient_norm)
         scaler.step(optimizer)
@@ -109,6 +105,18 @@ def train(
             stop.requeue()  # before anything that may wait for a network
             break
     progress.close()
+
+
+def add_gradients(
+    recipe: Recipe, process: Process, state: State, micro_batch: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Add a micro-batch's share of the step to the gradients; its losses by name, of which none holds its graph."""
+    with autocast(recipe, process.device):
+        batch = state.labeller.label(micro_batch, state.step) if state.labeller else micro_batch
+        losses = state.objective(batch)
+        share = torch.stack(list(losses.values())).sum() / recipe.training.accumulation_steps
+    state.scaler.scale(share).backward()
+    return {name: loss.detach() / recipe.training.accumulation_steps for name, loss in losses.items()}
 
 
 def validate_now(

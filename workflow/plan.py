@@ -37,10 +37,11 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
-        self.trackers = Trackers(self.stages, self.benchmarks)
         self.kubric_assets = settings.kubric_assets
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
+        models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
+        self.trackers = Trackers(self.stages, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         for name, recipe in self.recipes.items():
             self._check_edges(name, recipe)
@@ -266,8 +267,9 @@ class Plan:
                 "processes": str(self.stages[stage].processes),
             }
         if rule == "predict":
-            memory_size = self.benchmarks[wildcards["benchmark"]].memory_size
-            return {"resolution": wildcards["resolution"], "memory_size": str(memory_size or "by data set")}
+            return self.trackers.prediction_facts(wildcards)
+        if rule == "score":
+            return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
         if rule == "rulegraph":

@@ -92,6 +92,10 @@ class Benchmark:
     resolutions: tuple[int, ...] = (RESOLUTION,)
     """Height and width of the frames that trackers are given; others than 256 are protocols of their own."""
     memory_size: int | None = None
+    single_point: bool = False
+    """Whether trackers that follow all queries of a video together are to follow each by itself: the official rule."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of other benchmarks in the tables, beside TAP-Vid's own: names of eval.score.METRIC_GROUPS."""
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)

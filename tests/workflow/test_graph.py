@@ -111,6 +111,25 @@ def test_an_edit_of_lucas_kanade_tracks_again_and_trains_nothing(graph):
     assert plan["baseline"] == 6  # both baselines; three benchmarks and modes
 
 
+def test_other_metrics_score_again_and_predict_nothing(graph):
+    graph.edit("config/tiny.yaml", "    metrics: [redetection, survival, accuracy]\n", "    metrics: [survival]\n")
+    plan = graph.plan()
+    assert set(plan) == AFTER_SCORE
+    assert plan["score"] == 16  # of one benchmark with two modes
+
+
+def test_queries_one_by_one_ask_again_only_who_tracks_them_together(graph):
+    dataset = "    dataset: tapvid_davis\n"
+    graph.edit("config/tiny.yaml", dataset, f"{dataset}    single_point: true\n")
+    plan = graph.plan()
+    assert set(plan) == {"predict", *AFTER_SCORE}
+    assert plan["predict"] == 4  # the two stages of CoTracker3, untrained and trained
+    commands = graph.snakemake("-n", "-p", "all", "evaluate", "--configfile", "config/tiny.yaml").stdout
+    commands = [line for line in commands.splitlines() if "trainer.predict --weights" in line]
+    assert len(commands) == 4
+    assert all(" --single-point " in line and "/cotracker3_" in line for line in commands)
+
+
 def test_predictions_from_elsewhere_are_adopted_scored_and_put_into_the_table(graph):
     given = graph.root / "mine.npz"
     given.write_text("predictions")

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from eval import baselines as eval_baselines
+from trainer.models import TASKS, build
 from workflow.plan import Plan, index_path
 from workflow.settings import BASELINES
+from workflow.trackers import JOINT_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +102,10 @@ def test_the_default_tests_on_objects_and_lights_that_it_never_trained_on():
 
 def test_the_graph_and_the_evaluation_know_the_same_baselines():
     assert tuple(eval_baselines.BASELINES) == BASELINES
+
+
+def test_the_graph_knows_which_models_track_queries_together():
+    assert {name for name in TASKS if build(name).is_joint} == set(JOINT_MODELS)
 
 
 def test_rows_are_baselines_stages_with_their_untrained_weights_and_predictions_from_elsewhere(config):

@@ -110,11 +110,6 @@ def foreign_predictions(wildcards):
     return path
 
 
-def memory_size(wildcards):
-    size = plan.benchmarks[wildcards.benchmark].memory_size
-    return f"--memory-size {size}" if size else ""
-
-
 def scores_of(wildcards):
     return plan.files_of_benchmark(wildcards.benchmark, "json")
 

@@ -50,11 +50,11 @@ rule predict:
     threads: 1
     params:
         made=made("predict"),
-        memory=memory_size,
+        options=plan.trackers.prediction_words,
     shell:
         recorded(
             "python -m trainer.predict --weights {input.weights} --truth {input.truth} --tracker {wildcards.tracker}"
-            " --query-mode {wildcards.mode} --resolution {wildcards.resolution} {params.memory} --check-leaks 1"
+            " --query-mode {wildcards.mode} --resolution {wildcards.resolution} {params.options} --check-leaks 1"
             " --threads {threads} --out {output} > {log} 2>&1"
         )
 
@@ -71,9 +71,11 @@ rule score:
         "logs/benchmarks/score/{benchmark}/{any}.{mode}.{resolution}.tsv"
     params:
         made=made("score"),
+        options=plan.trackers.score_words,
     shell:
         recorded(
-            "python -m eval score --predictions {input.predictions} --truth {input.truth} --out {output} > {log} 2>&1"
+            "python -m eval score --predictions {input.predictions} --truth {input.truth} {params.options}"
+            " --out {output} > {log} 2>&1"
         )
 
 

@@ -96,13 +96,17 @@ def test_the_encoder_equals_the_plain_one(size):
 
 def test_features_of_unit_length_equal_the_plain_ones():
     torch.manual_seed(0)
-    features = torch.randn(2, 16, 8, 12)
+    features = torch.randn(3, 16, 9, 14)
     features[0, :, 2, 3] = 0  # where there is no length to divide by
     features.requires_grad_()
     plain = features / features.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
-    kept = encoder.make_levels(features, 2)
-    assert_same(kept[0], plain.permute(0, 2, 3, 1), [features])
-    assert_same(kept[1], F.avg_pool2d(plain, 2).permute(0, 2, 3, 1), [features])
+    wanted = [plain, F.avg_pool2d(plain, 2), F.avg_pool2d(F.avg_pool2d(plain, 2), 2)]
+    wanted = [level.permute(0, 2, 3, 1) for level in wanted]
+    kept = encoder.make_levels([features[:2], features[2:]], 3)
+    for ours, theirs in zip(kept, wanted, strict=True):
+        assert_same(ours, theirs, [features])
+    together = [torch.cat([level.flatten() for level in levels]) for levels in (kept, wanted)]
+    assert_same(*together, [features])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -73,21 +73,22 @@ def correlate_linear(
     """
     device = level.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else linear.weight.dtype
-    rows, index, share = _locate(level, points, radius)
+    index, share = _locate(level.shape, points, radius)
     with torch.autocast(device, enabled=False):
         embedded = _CorrelateLinear.apply(
-            rows, template.flatten(0, 1).to(rows.dtype), index, share, linear.weight, linear.bias, dtype
+            level, template.flatten(0, 1).to(level.dtype), index, share, linear.weight, linear.bias, dtype
         )
     return embedded.view(*points.shape[:3], linear.out_features)
 
 
-def _locate(level: torch.Tensor, points: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Cells of all maps (R, C), which of them surround the points (P, T, cells), P = B * N, and shares (P, T, 2)."""
-    batch, num_frames, height, width, channels = level.shape
+def _locate(shape: torch.Size, points: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which cells of all maps of a level of this shape surround the points, (P, T, cells), P = B * N, and shares
+    (P, T, 2)."""
+    batch, num_frames, height, width, _ = shape
     index, share = cells_around(points.detach(), (height, width), radius)
     maps = torch.arange(batch * num_frames, device=points.device).view(batch, 1, num_frames, 1)
     index = (maps * (height * width) + index).flatten(0, 1)
-    return level.reshape(-1, channels), index, share.flatten(0, 1)
+    return index, share.flatten(0, 1)
 
 
 def _compare(
@@ -101,14 +102,17 @@ def _compare(
 
 
 class _CorrelateLinear(torch.autograd.Function):
-    """rows (R, C), template (P, S, C), index (P, T, cells), share (P, T, 2), weight (D, S * S), bias -> (P, T, D).
+    """level (B, T, h, w, C), template (P, S, C), index (P, T, cells), share (P, T, 2), weight (D, S * S), bias ->
+    (P, T, D).
 
-    The backward pass gathers and compares again: neither cells nor dot products are kept.
+    The backward pass gathers and compares again: neither cells nor dot products are kept. The level's gradient has its
+    shape, not that of the rows: torch adds up the iterations' gradients in place only where they are no views.
     """
 
     @staticmethod
-    def forward(ctx, rows, template, index, share, weight, bias, dtype):
-        ctx.save_for_backward(rows, template, index, share, weight)
+    def forward(ctx, level, template, index, share, weight, bias, dtype):
+        ctx.save_for_backward(level, template, index, share, weight)
+        rows = level.reshape(-1, level.shape[-1])
         embedded = rows.new_empty(*index.shape[:2], len(weight), dtype=dtype)
         weight, bias = weight.to(dtype), bias.to(dtype)
         for part in _parts(rows, index):
@@ -118,9 +122,11 @@ class _CorrelateLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        rows, template, index, share, weight = ctx.saved_tensors
+        level, template, index, share, weight = ctx.saved_tensors
+        rows = level.reshape(-1, level.shape[-1])
         num_samples, side = template.shape[1], round(template.shape[1] ** 0.5)
-        grad_rows, grad_template, grad_weight = (torch.zeros_like(x) for x in (rows, template, weight))
+        grad_level, grad_template, grad_weight = (x.new_zeros(x.shape) for x in (level, template, weight))
+        grad_rows = grad_level.view(rows.shape)
         for part in _parts(rows, index):
             cells, volume = _compare(rows, template[part], index[part], share[part])
             grad_part = grad[part].flatten(0, 1)  # (p * T, D)
@@ -130,7 +136,7 @@ class _CorrelateLinear(torch.autograd.Function):
             products = spread(grad_volume, share[part]).flatten(1, 3)  # (p, T * cells, S)
             torch.bmm(products.transpose(1, 2), cells, out=grad_template[part])
             grad_rows.index_add_(0, index[part].flatten(), (products @ template[part]).flatten(0, 1))
-        return grad_rows, grad_template, None, None, grad_weight, grad.sum((0, 1)).to(weight.dtype), None
+        return grad_level, grad_template, None, None, grad_weight, grad.sum((0, 1)).to(weight.dtype), None
 
 
 def _parts(rows: torch.Tensor, index: torch.Tensor) -> list[slice]:

@@ -29,7 +29,7 @@ def convolve_positive(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
         return convolution(x.relu_())
     if not is_plain_cpu(x):
         return convolution(x.relu())
-    return _ConvolvePositive.apply(x, None, convolution.weight, convolution.bias, convolution.padding)
+    return _ConvolvePositive.apply(x, None, False, convolution.weight, convolution.bias, convolution.padding)
 
 
 def clip_gradient(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -56,47 +56,61 @@ class _Normalise(torch.autograd.Function):
         return torch.addcmul(grad, x, along, value=-1).sub_(grad.mean((2, 3), keepdim=True)).mul_(inverse)
 
 
-def add_positive(x: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:
-    """relu(relu(x) + y), or relu(x) without y."""
-    return x.relu() if y is None else x.relu().add_(y).relu_()
+def add_positive(x: torch.Tensor, y: torch.Tensor | None, clips_y: bool) -> torch.Tensor:
+    """relu(relu(x) + y), or relu(x) without y, or relu(x) + relu(y) where that is clipped, too."""
+    if y is None:
+        return x.relu()
+    return x.relu().add_(y.relu()) if clips_y else x.relu().add_(y).relu_()
+
+
+def split_gradient(
+    grad: torch.Tensor, summed: torch.Tensor, x: torch.Tensor, y: torch.Tensor | None, clips_y: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The gradients of x and y from that of `add_positive` of them, `summed`."""
+    grad = clip_gradient(grad, summed)
+    if y is None:
+        return grad, None
+    return clip_gradient(grad, x), clip_gradient(grad, y) if clips_y else grad
 
 
 class _ConvolvePositive(torch.autograd.Function):
-    """A convolution of `add_positive(x, y)`; keeps x and y, of which the backward pass forms it again."""
+    """A convolution of `add_positive`; keeps x and y, of which the backward pass forms it again."""
 
     @staticmethod
-    def forward(ctx, x, y, weight, bias, padding):
+    def forward(ctx, x, y, clips_y, weight, bias, padding):
         ctx.save_for_backward(x, y, weight)
-        ctx.padding = padding
-        return F.conv2d(add_positive(x, y), weight, bias, padding=padding)
+        ctx.clips_y, ctx.padding = clips_y, padding
+        return F.conv2d(add_positive(x, y, clips_y), weight, bias, padding=padding)
 
     @staticmethod
     def backward(ctx, grad):
         x, y, weight = ctx.saved_tensors
-        summed = add_positive(x, y)
+        summed = add_positive(x, y, ctx.clips_y)
         grad, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
             grad, summed, weight, weight.shape[:1], (1, 1), ctx.padding, (1, 1), False, (0, 0), 1, (True, True, True)
         )
-        grad = clip_gradient(grad, summed)
-        grad_x, grad_y = (grad, None) if y is None else (clip_gradient(grad, x), grad)
-        return grad_x, grad_y, grad_weight, grad_bias, None
+        grad_x, grad_y = split_gradient(grad, summed, x, y, ctx.clips_y)
+        return grad_x, grad_y, None, grad_weight, grad_bias, None
 
 
 class _AddPositive(torch.autograd.Function):
-    """`add_positive`; keeps x and the result, or x and y and not the result, whichever is kept anyway."""
+    """`add_positive`; keeps x and the result, or x and y and not the result, whichever is kept anyway.
+
+    Only where y is kept can it be clipped.
+    """
 
     @staticmethod
-    def forward(ctx, x, y, keeps_result):
-        result = add_positive(x, y)
+    def forward(ctx, x, y, clips_y, keeps_result):
+        result = add_positive(x, y, clips_y)
         ctx.save_for_backward(x, result if keeps_result else y)
-        ctx.keeps_result = keeps_result
+        ctx.clips_y, ctx.keeps_result = clips_y, keeps_result
         return result
 
     @staticmethod
     def backward(ctx, grad):
         x, other = ctx.saved_tensors
-        grad = clip_gradient(grad, other if ctx.keeps_result else add_positive(x, other))
-        return clip_gradient(grad, x), grad, None
+        summed = other if ctx.keeps_result else add_positive(x, other, ctx.clips_y)
+        return *split_gradient(grad, summed, x, other, ctx.clips_y), None, None
 
 
 class ResidualBlock(nn.Module):
@@ -108,30 +122,33 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride)) if stride != 1 else None
 
-    def branches(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The two maps whose `add_positive` is the block's result."""
+    def branches(self, x: torch.Tensor, *, clips: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two maps whose `add_positive` is the block's result for x, or for its positive part if `clips`."""
+        convolved = convolve_positive(x, self.conv1) if clips else self.conv1(x)
         shortcut = x if self.downsample is None else normalise(self.downsample(x))
-        return normalise(convolve_positive(normalise(self.conv1(x)), self.conv2)), shortcut
+        return normalise(convolve_positive(normalise(convolved), self.conv2)), shortcut
 
 
 class Stage(nn.Sequential):
-    """Two residual blocks, the first with the stride."""
+    """Two residual blocks, the first with the stride. Without one, they see the positive part of x: what comes before
+    the first stage is kept as its norm left it, and not once more as ReLU did."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__(ResidualBlock(channels_in, channels, stride), ResidualBlock(channels, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first, second = self
-        x, y = first.branches(x)
-        between = _AddPositive.apply(x, y, False)
+        clips = first.downsample is None
+        x, y = first.branches(x, clips=clips)
+        between = _AddPositive.apply(x, y, clips, False)
         if torch.is_grad_enabled() and is_plain_cpu(x):
             # Nobody keeps what lies between the blocks: the convolution and the shortcut form it again of x and y.
             conv = second.conv1
-            z = _ConvolvePositive.apply(x, y, conv.weight, conv.bias, conv.padding)
+            z = _ConvolvePositive.apply(x, y, clips, conv.weight, conv.bias, conv.padding)
             z = normalise(convolve_positive(normalise(z), second.conv2))
         else:
             z, between = second.branches(between)
-        return _AddPositive.apply(z, between, True)
+        return _AddPositive.apply(z, between, False, True)
 
 
 def convolve_resized(x: torch.Tensor, weight: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -186,7 +203,7 @@ class Encoder(nn.Module):
         size = frames.shape[-2] // 4, frames.shape[-1] // 4
         if frames.device.type == "cpu":
             frames = frames.contiguous(memory_format=torch.channels_last)
-        x = F.relu(normalise(self.conv1(frames)))
+        x = normalise(self.conv1(frames))
         parts = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
@@ -195,9 +212,10 @@ class Encoder(nn.Module):
 
     def join(self, parts: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
         """`conv2` of the stages' maps, all resized to `size` (h, w) and concatenated."""
-        large = [x if x.shape[-2:] == size else resize(x, size) for x in parts[:2]]
         weights = self.conv2.weight.split([x.shape[1] for x in parts], 1)
-        joined = F.conv2d(torch.cat(large, 1), torch.cat(weights[:2], 1), self.conv2.bias, padding=1)
+        # Each map with its part of the weights: no joint one is kept next to those that the stages keep.
+        joined = F.conv2d(resize(parts[0], size), weights[0], self.conv2.bias, padding=1)
+        joined = joined.add_(F.conv2d(resize(parts[1], size), weights[1], padding=1))
         for x, weight in zip(parts[2:], weights[2:], strict=True):
             joined = joined.add_(convolve_resized(x, weight, size))
         return joined
@@ -205,33 +223,52 @@ class Encoder(nn.Module):
 
 def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Maps (B, C, h, w) at another size, bilinearly, the corners' centres laid onto each other."""
-    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-class _UnitLength(torch.autograd.Function):
-    """x (B, C, h, w) divided by its length over C, at least 1e-6; keeps the result and not x."""
+class _Levels(torch.autograd.Function):
+    """Parts of the features (b, C, h, w) -> all levels (B, h, w, C), b adding up to B; see `make_levels`.
 
-    @staticmethod
-    def forward(ctx, x):
-        inverse = x.square().sum(1, keepdim=True).clamp_(min=1e-12).rsqrt_()  # (B, 1, h, w)
-        result = x * inverse
-        ctx.save_for_backward(result, inverse)
-        return result
+    Keeps the finest level, and not the features. The backward pass, too, takes part after part: no gradient of all
+    features exists at once.
+    """
 
     @staticmethod
-    def backward(ctx, grad):
-        result, inverse = ctx.saved_tensors
-        along = (grad * result).sum(1, keepdim=True) * (inverse < 1e6)
-        return torch.addcmul(grad, result, along, value=-1).mul_(inverse)
+    def forward(ctx, num_levels, *parts):
+        pyramids, inverses = [], []
+        for part in parts:
+            inverses.append(part.square().sum(1, keepdim=True).clamp_(min=1e-12).rsqrt_())  # (b, 1, h, w)
+            pyramid = [(part * inverses[-1]).contiguous(memory_format=torch.channels_last)]
+            for _ in range(1, num_levels):
+                pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+            pyramids.append([level.permute(0, 2, 3, 1) for level in pyramid])
+        levels = [torch.cat(level) for level in zip(*pyramids, strict=True)]
+        ctx.save_for_backward(levels[0], *inverses)
+        return tuple(levels)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        finest, *inverses = ctx.saved_tensors
+        found, begin = [], 0
+        for inverse in inverses:
+            here = slice(begin, begin := begin + len(inverse))
+            unit, *finer, grad = (x[here].permute(0, 3, 1, 2) for x in (finest, *grads))
+            for other in reversed(finer):
+                grad = other + torch.ops.aten.avg_pool2d_backward(
+                    grad, other, (2, 2), (2, 2), (0, 0), False, True, None
+                )
+            along = (grad * unit).sum(1, keepdim=True) * (inverse < 1e6)
+            found.append(torch.addcmul(grad, unit, along, value=-1).mul_(inverse))
+        return None, *found
 
 
-def make_levels(features: torch.Tensor, num_levels: int) -> list[torch.Tensor]:
-    """Unit features of every level, finest first, (B, h, w, C): the channels of a cell lie together."""
-    features = features.float().contiguous(memory_format=torch.channels_last)
-    levels = [_UnitLength.apply(features)]
-    for _ in range(1, num_levels):
-        levels.append(F.avg_pool2d(levels[-1], 2))
-    return [level.permute(0, 2, 3, 1).contiguous() for level in levels]
+def make_levels(parts: Sequence[torch.Tensor], num_levels: int) -> list[torch.Tensor]:
+    """Features of unit length on every level, finest first, (B, h, w, C): the channels of a cell lie together.
+
+    The parts (b, C, h, w), consecutive frames, are divided by their length over C, which counts as 1e-6 at least. A
+    coarser level has the means of four cells of the finer one; an odd row or column is left out.
+    """
+    return list(_Levels.apply(num_levels, *(part.float() for part in parts)))
 
 
 def join_levels(parts: Sequence[list[torch.Tensor]]) -> list[torch.Tensor]:

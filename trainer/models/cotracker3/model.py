@@ -93,7 +93,7 @@ class Cotracker3(nn.Module):
         """The pyramid of frames (B, T, 3, H, W), any number type with values 0..255."""
         frames = video.flatten(0, 1)
         step = FRAMES_AT_ONCE if frames.device.type == "cpu" else FRAMES_AT_ONCE_ELSEWHERE
-        features = torch.cat([self.fnet(2 * (part.float() / 255) - 1) for part in frames.split(step)])
+        features = [self.fnet(2 * (part.float() / 255) - 1) for part in frames.split(step)]
         return [x.unflatten(0, video.shape[:2]) for x in make_levels(features, self.config.num_levels)]
 
     def make_templates(self, levels: Levels, queries: torch.Tensor, first: int = 0) -> Levels:
