@@ -61,12 +61,13 @@ class Provenance:
 
     def describe(self, paths: Iterable[str | Path]) -> list[InputFile]:
         """Describe each file once, in the given order; raises ValueError for a sidecar that is not json."""
-        return [self._describe(path) for path in dict.fromkeys(map(Path, paths))]
+        return [self.describe_as(path, file_name(path)) for path in dict.fromkeys(map(Path, paths))]
 
-    def _describe(self, path: Path) -> InputFile:
+    def describe_as(self, path: Path, name: str) -> InputFile:
+        """Describe one file under a name, unless it was described before."""
         if path not in self._described:
             self._described[path] = InputFile(
-                name=file_name(path),
+                name=name,
                 anchor=f"file-{len(self._described) + 1}",
                 sha256=self.sha256(path),
                 facts=tuple(_flatten(read_sidecar(path))),

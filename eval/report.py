@@ -16,7 +16,7 @@ from eval.graph import parse_dot, render_graph_svg
 from eval.page import data_uri, render_page
 from eval.provenance import InputFile, Provenance, tell_seconds
 from eval.standings import Headline, TableView, make_headline, make_table_view
-from eval.table import read_tables
+from eval.table import MEANINGS, read_tables
 from shards.files import write_text
 
 
@@ -80,6 +80,7 @@ class ReportView:
     title: str
     headlines: list[Headline]
     tables: list[TableView]
+    other_metrics: list[str]
     exhibits: Exhibits
     curves: list[Curves]
     recipes: list[Recipe]
@@ -112,6 +113,7 @@ def collect_report(inputs: ReportInputs) -> ReportView:
         title=inputs.title,
         headlines=[make_headline(table) for table in tables],
         tables=[make_table_view(table, inputs.scores, provenance) for table in tables],
+        other_metrics=[text for key, text in MEANINGS.items() if any(key in table.columns for table in tables)],
         exhibits=exhibits,
         curves=[_read_curves(path, provenance) for path in inputs.curves],
         recipes=[Recipe(file=provenance.describe([path])[0], text=Path(path).read_text()) for path in inputs.recipes],

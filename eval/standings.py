@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.provenance import InputFile, Provenance, Step
+from eval.published import PUBLISHED
 from eval.score import read_score
 from eval.table import (
     IN_PIXELS,
@@ -16,6 +17,7 @@ from eval.table import (
     format_difference,
     format_percent,
     protocol_note,
+    published_note,
     published_rows,
     published_sources,
     table_rows,
@@ -80,6 +82,7 @@ class TableView:
     rows: list[Row]
     published: list[list[str]]
     sources: list[str]
+    published_note: str
     note: str
     bars: list[tuple[str, list[Bar]]]
     key: list[tuple[str, str]]
@@ -154,13 +157,17 @@ def make_table_view(table: ScoreTable, score_paths: Sequence[str | Path], proven
         table=table,
         header=header,
         rows=_make_rows(table, colors),
-        published=published_rows(table),
+        published=published_rows(table, mark=""),
         sources=published_sources(table),
+        published_note=published_note(table),
         note=" ".join(filter(None, (protocol_note(table), undefined_note(table)))),
         bars=[(video, _make_bars(table, video, colors)) for video in table.scores[0]["videos"]],
         key=[(tracker, colors[tracker]) for tracker in trackers],
         traces=[_make_trace(table, score, paths[score["tracker"]], provenance) for score in table.scores],
-        files=provenance.describe(paths[tracker] for tracker in trackers),
+        files=[
+            *provenance.describe(paths[tracker] for tracker in trackers),
+            *([provenance.describe_as(PUBLISHED, "eval/published.csv")] if table.published else []),
+        ],
     )
 
 

@@ -36,6 +36,15 @@ OTHER_COLUMNS = {
     "accuracy_vis": "accuracy visible",
     "accuracy_occ": "accuracy hidden",
 }
+MEANINGS = {
+    "pck": "PCK: share of visible joints nearer to the truth than 0.2 sqrt(area of the animal).",
+    "pck_box": "PCK of the joints' box: the same with the area of the box around the joints; not as published.",
+    "aj_rd": "AJ_RD: average Jaccard of tracks from where they come back after hiding (TAPNext++).",
+    "survival": "Survival: share of the frames before a point is lost, 50 px from the truth (PointOdyssey).",
+    "median_trajectory_error": "MTE: median distance from the truth, in pixels; lower is better.",
+    "accuracy": "Accuracy: delta_avg of all positions, and of visible and hidden ones alone (Dynamic Replica).",
+}
+"""What the columns say that only some tables have."""
 IN_PIXELS = ("median_trajectory_error",)
 DIFFERENCE_COLUMNS = {
     "average_pts_within_thresh": "delta_avg vs static",
@@ -172,15 +181,15 @@ def protocol_note(table: ScoreTable) -> str:
     return " ".join(notes)
 
 
-def published_rows(table: ScoreTable) -> list[list[str]]:
+def published_rows(table: ScoreTable, *, mark: str = f" ({MARK})") -> list[list[str]]:
     """Return one row of cells for each published score, under the header of `table_rows`; empty where none is stated.
 
-    The number behind a tracker's name is that of its source in `published_sources`.
+    The number behind a tracker's name is that of its source in `published_sources`; the mark follows it.
     """
     titles, sources = table_rows(table)[0][1:], published_sources(table)
     return [
         [
-            f"{score.tracker} [{sources.index(score.citation) + 1}] ({MARK})",
+            f"{score.tracker} [{sources.index(score.citation) + 1}]{mark}",
             *(str(score.numbers[title]) if title in score.numbers else "" for title in titles),
         ]
         for score in table.published

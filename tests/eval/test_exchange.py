@@ -99,6 +99,9 @@ def test_predictions_of_the_other_mode_and_damaged_ones_are_not_adopted(answered
     assert "answers the queries of mode 'first', here those of 'strided' are wanted" in error
     with np.load(answered) as given:
         fields = dict(given)
+    np.savez(tmp_path / "large.npz", **fields | {"resolution": np.int64(512)})
+    with pytest.raises(ValueError, match="made from frames of 512 pixels, a protocol of its own; rows are of 256"):
+        adopt_predictions(tmp_path / "large.npz", "ours", "first", out)
     fields["drift/tracks"][0, 3, 1] = np.nan
     np.savez(answered, **fields)
     with pytest.raises(ValueError, match=r"drift/tracks: 1 of 60 values are nan or infinite, the first at \(0, 3, 1\)"):

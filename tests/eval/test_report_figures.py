@@ -13,8 +13,10 @@ import pytest
 from eval.__main__ import main
 from eval.predictions import VideoPrediction, read_predictions, write_predictions
 from eval.provenance import FORMAT, Provenance, tell_ranges, tell_seconds
-from eval.published import published_scores
-from eval.standings import main_tracker, tracker_colors, trackers_of_interest
+from eval.published import PUBLISHED, published_scores
+from eval.standings import main_tracker, make_table_view, tracker_colors, trackers_of_interest
+from eval.table import read_tables
+from shards.files import sha256_of
 from tests.chromium import chromium, find_chromium
 from tests.eval.pages import Page
 
@@ -291,6 +293,27 @@ def test_published_rows_stand_below_ours_with_their_sources(finished, tmp_path):
     page = Page((tmp_path / "r.html").read_text())
     text = " ".join(" ".join(page.text).split())
     published = published_scores("tapvid_davis", "first")
-    assert text.count("published, not run here") == len(published) > 5
+    assert text.count("Published, not run here") == 1
+    assert sha256_of(PUBLISHED) in text and "eval/published.csv" in text
+    assert "Published rows are means over 30 videos, the others over 2: do not compare them." in text
     assert all(score.citation in text and score.tracker in text for score in published)
-    assert len([row for row in page.find("tr") if row.get("class") == "published"]) == len(published)
+    heading = '<tbody class="published">'
+    rows = (tmp_path / "r.html").read_text().split(heading)[1].split("</tbody>")[0].count("<tr>")
+    assert rows == 1 + len(published) > 6
+
+
+def test_the_best_error_is_the_smallest_and_other_columns_are_explained(finished, tmp_path):
+    paths, means = [], {"a": (0.8, 3.0), "b": (0.9, 2.0), "c": (0.7, None)}
+    score = json.loads((finished / "results/toy/lbm.first.256.json").read_text())
+    for tracker, (survival, error) in means.items():
+        mean = score["mean"] | {"survival": survival, "median_trajectory_error": error}
+        paths.append(tmp_path / f"{tracker}.json")
+        paths[-1].write_text(json.dumps(score | {"tracker": tracker, "mean": mean}))
+    (table,) = read_tables(paths)
+    view = make_table_view(table, paths, Provenance())
+    column = list(table.columns).index("median_trajectory_error")
+    assert [column in row.best for row in view.rows] == [False, True, False]
+    assert [column - 1 in row.best for row in view.rows] == [False, True, False]
+    assert main(["report", "--scores", *map(str, paths), "--out", str(tmp_path / "r.html")]) == 0
+    text = " ".join(" ".join(Page((tmp_path / "r.html").read_text()).text).split())
+    assert "MTE: median distance" in text and "Survival: share" in text and "AJ_RD" not in text
