@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -132,6 +133,15 @@ def _die_with_parent() -> None:
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if _is_orphan():
+            raise OSError("torchrun has died; start it again")
+
+
+def _is_orphan() -> bool:
+    """Whether the parent died before it could be watched: then nobody would ever answer at the meeting place."""
+    parent = Path(f"/proc/{os.getppid()}")
+    is_init = parent.name == "1" or (parent / "comm").read_text().strip() == "systemd"
+    return is_init and b"torch" not in (parent / "cmdline").read_bytes()
 
 
 def barrier() -> None:

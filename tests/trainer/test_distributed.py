@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,22 @@ def test_two_tasks_of_slurm_find_each_other():
     told = [task.communicate(timeout=120) for task in tasks]
     assert [out for out, _ in told] == ["0 2 0 [0, 1]\n", "1 2 1 [0, 1]\n"], told
     assert "Slurm: waiting at localhost:" in told[0][1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who the parent is")
+def test_a_worker_whose_torchrun_died_while_it_started_ends_at_once(tmp_path):
+    """The parent is gone before the worker asks to die with it: it must not wait at the meeting place."""
+    worker = f"import os, time\nwhile os.getppid() == {{parent}}: time.sleep(0.01)\n{TASK}"
+    parent = (
+        "import os, subprocess, sys\n"
+        f"code = {worker!r}.replace('{{parent}}', str(os.getpid()))\n"
+        "with open(sys.argv[1], 'w') as log: subprocess.Popen([sys.executable, '-c', code], stderr=log, stdout=log)\n"
+    )
+    meeting = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29"}
+    environment = os.environ | meeting | {"TORCHELASTIC_RUN_ID": "one"}
+    log = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", parent, str(log)], cwd=REPOSITORY, env=environment, check=True, timeout=60)
+    deadline = time.monotonic() + 60
+    while "OSError: torchrun has died" not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
