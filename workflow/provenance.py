@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workflow.addresses import without_secrets
+
 FORMAT = "frameline-provenance/1"
 ROOT = Path(__file__).resolve().parents[1]
 """Where our code is."""
@@ -57,7 +59,7 @@ def record(
         "facts": dict(facts),
         "inputs": {name: sha256_of(Path(name)) for name in inputs},
         "python": platform.python_version(),
-        "command": shlex.join(command),
+        "command": without_secrets(shlex.join(command)),
     } | ({"spent": dict(spent)} if spent else {})
     for output in outputs:
         content = shared | {"output_sha256": sha256_of(Path(output))}
