@@ -57,10 +57,14 @@ class Dataset:
         return bool(self.url) and (self.source in ARCHIVED or is_folder_of_pickles)
 
     @property
+    def num_shards(self) -> int:
+        """How many shards there are: a data set from files is one."""
+        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
+
+    @property
     def shards(self) -> list[str]:
-        """Numbers of the shards as in file names; a data set from files is one shard."""
-        num_shards = math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
-        return [f"{number:06d}" for number in range(num_shards)]
+        """Numbers of the shards as in file names."""
+        return [f"{number:06d}" for number in range(self.num_shards)]
 
     @property
     def all_seeds(self) -> range:
