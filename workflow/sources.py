@@ -46,7 +46,7 @@ SOURCES = {
     "train_stage": Source(
         ("trainer.launch:run_stage",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.validation", "trainer.models"),
+        apart_from=("trainer.validation", "trainer.models", "trainer.cluster"),
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
