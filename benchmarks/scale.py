@@ -211,6 +211,11 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for panel, ticks in zip(axes, ((3, 10, 30, 100), (150, 300, 600, 1200)), strict=True):
+        panel.set(xscale="log", yscale="log", xlabel="shards")
+        panel.set_yticks(ticks, [str(tick) for tick in ticks])
+        panel.set_yticks([], minor=True)
+        panel.grid(alpha=0.3)
     for clips, marker in zip(CLIPS, "os^", strict=True):
         found = [row for row in rows if row["of"]["part"] == "plan" and row["of"]["num_clips"] == clips]
         found.sort(key=lambda row: row["shards"])
@@ -219,8 +224,6 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     done = [row for row in rows if row["of"]["part"] == "done"]
     for panel, key in zip(axes, ("cpu_seconds", "peak_mib"), strict=True):
         panel.plot([row["of"]["num_shards"] for row in done], [row[key] for row in done], "kx", label="nothing to do")
-        panel.set(xscale="log", yscale="log", xlabel="shards")
-        panel.grid(alpha=0.3)
     axes[0].set_title("snakemake -n: CPU-seconds", loc="left", fontsize=10)
     axes[1].set_title("peak memory, MiB", loc="left", fontsize=10)
     axes[0].legend(fontsize=8)
