@@ -118,7 +118,7 @@ def test_the_sha256_of_a_folder_sees_names_and_contents(here):
 CONFIG = """
 datasets:
   davis: {source: tapvid, path: davis.pkl}
-  clips: {source: render, num_clips: 1, clips_per_shard: 1}
+  clips: {source: render, num_clips: 4, clips_per_shard: 4}
 stages:
   lbm: {overrides: [data.dataset=clips, validation.dataset=null]}
 benchmarks:
