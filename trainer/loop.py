@@ -68,7 +68,7 @@ def train(
     """
     optimizer, scaler = state.optimizer, state.scaler
     start, num_steps = state.step, state.num_steps
-    progress = Progress(run.metrics, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
+    progress = Progress(run, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
     num_skipped = 0  # since the last row
     for step, batch in enumerate(loader, start=start):
@@ -123,9 +123,7 @@ def validate_now(
     recipe: Recipe, run: Run, process: Process, state: State, validator: Validator, mirror: WandbMirror | None = None
 ) -> None:
     """Score a model between steps: one that was asked to stop before, or one whose steps were all done before."""
-    progress = Progress(
-        run.metrics, recipe, start=state.step, num_steps=state.num_steps, process=process, mirror=mirror
-    )
+    progress = Progress(run, recipe, start=state.step, num_steps=state.num_steps, process=process, mirror=mirror)
     state.best, state.owes_validation = validator.validate(state.model, state.best, state.step, progress), False
     progress.close()
     if process.is_main:

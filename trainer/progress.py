@@ -6,23 +6,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from shards.files import write_text
 from trainer.config import Recipe
 from trainer.distributed import Process
+from trainer.run import Run
 from trainer.wandb_mirror import WandbMirror
 
 
 class Progress:
     """Writes one JSON object a logged step or validation, and shows loss, clips/s and time left.
 
+    Each says in `origin` where it is from: the run, its recipe, index and code, seed, processes and device.
+
     Silent on ranks above 0. `mirror` gets every object as well.
     """
 
     def __init__(
         self,
-        metrics: Path,
+        run: Run,
         recipe: Recipe,
         *,
         start: int,
@@ -39,8 +43,9 @@ class Progress:
         self.counts_skips, self.num_skipped = recipe.data.on_error == "skip", 0
         if not self.is_main:
             return
-        self.elapsed = forget_rows_after(metrics, start)
-        self.file = metrics.open("a")
+        self.origin = run.origin | {"world_size": process.world_size, "device": name_device(process.device)}
+        self.elapsed = forget_rows_after(run.metrics, start)
+        self.file = run.metrics.open("a")
         self.bar = tqdm(total=num_steps, initial=start, unit="step", disable=not sys.stderr.isatty(), desc=self.label)
 
     def log(
@@ -94,7 +99,7 @@ class Progress:
         self.bar.write(f"{self.label}: {told}", file=sys.stderr)
 
     def _write(self, record: dict[str, Any]) -> None:
-        self.file.write(json.dumps(record) + "\n")
+        self.file.write(json.dumps(record | {"origin": self.origin}) + "\n")
         self.file.flush()
         if self.mirror:
             self.mirror.log(record)
@@ -104,6 +109,11 @@ class Progress:
         if self.is_main:
             self.bar.close()
             self.file.close()
+
+
+def name_device(device: torch.device) -> str:
+    """The name of a GPU, else "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def forget_rows_after(metrics: Path, step: int) -> float:

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +28,8 @@ class Run:
     validation_index: Path | None = None
     teachers: tuple[Path, ...] = ()
     """The files behind pseudo_labels.teachers, in their order."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """What every row of metrics.jsonl says of where it is from."""
 
     def checkpoint(self, step: int) -> Path:
         """The file of the state after `step` steps."""
@@ -89,6 +91,13 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         init_weights=init_weights,
         validation_index=validation_index,
         teachers=teachers,
+        origin={
+            "run": identity[:12],
+            "recipe": parts["recipe"][:12],
+            "index": parts["index"][:12],
+            "code": paths.source_digest[:12],
+            "seed": recipe.training.seed,
+        },
     )
 
 

@@ -12,7 +12,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow.addresses import authorization, check_address
+
 CHUNK = 1 << 20
+MOST_TIMES = 200
+"""An archive that unpacks to more times its size is refused: pictures and arrays shrink to a tenth at best."""
+ALWAYS_FINE = 1 << 30
+"""Bytes that any archive may unpack to."""
 TIMEOUT_SECONDS = 30
 
 
@@ -28,6 +34,10 @@ class Wanted:
     """Of the file at `path`, or of the archive."""
     is_archive: bool = False
     """The url is an archive, and `path` the folder that it is unpacked to."""
+
+
+class GrowthError(ValueError):
+    """An archive would unpack to far more than archives of its size do."""
 
 
 class RefusedError(Exception):
@@ -73,8 +83,11 @@ def download(url: str, part: Path) -> None:
     mark = part.with_name(f"{part.name}.etag")
     done = part.stat().st_size if part.exists() and mark.exists() else 0
     headers = {"Range": f"bytes={done}-", "If-Range": mark.read_text()} if done else {}
+    request = urllib.request.Request(url, headers=headers)
+    if words := authorization(url):
+        request.add_unredirected_header("Authorization", words)  # for this host and no other
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             resumed = answer.status == 206
             if not resumed:
                 mark.unlink(missing_ok=True)
@@ -108,23 +121,42 @@ def _put_in_place(wanted: Wanted, part: Path) -> None:
         if wanted.member:
             whole = part.with_name(f".{wanted.path.name}.tmp")
             with zipfile.ZipFile(part) as archive, archive.open(wanted.member) as inside, whole.open("wb") as file:
+                check_growth(archive.getinfo(wanted.member).file_size, part, part.parent)
                 shutil.copyfileobj(inside, file, CHUNK)
         check(wanted, whole)
         whole.replace(wanted.path)
-    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, GrowthError) as error:
         raise ValueError(f"{wanted.path}: {wanted.url} is not the zip expected ({error}); {by_hand(wanted)}") from None
     finally:
         for leftover in {whole, part, part.with_name(f"{part.name}.etag")}:
             leftover.unlink(missing_ok=True)
 
 
+def check_growth(num_bytes: int, archive: Path, folder: Path, size: int | None = None) -> None:
+    """Hold what an archive unpacks to against its own size, and what is to be written now against the disk.
+
+    `size` is the part of `num_bytes` that is not yet on the disk; None: all. Raises GrowthError and OSError.
+    """
+    most = max(MOST_TIMES * archive.stat().st_size, ALWAYS_FINE)
+    if num_bytes > most:
+        raise GrowthError(f"it unpacks to more than {most:,} bytes, {MOST_TIMES} times its size")
+    size, free = num_bytes if size is None else size, shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(
+            f"{folder}: {size:,} bytes do not fit on the disk ({free:,} are free); free some and run it again"
+        )
+
+
 def check(wanted: Wanted, path: Path) -> None:
-    """Raise ValueError where a file at `path` has not the sha256 that is wanted."""
-    if wanted.sha256:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != wanted.sha256:
-            raise ValueError(f"{wanted.path}: sha256 is {found}, expected {wanted.sha256}; {by_hand(wanted)}")
+    """Raise ValueError where a file at `path` has not the sha256 that is wanted; say its sha256 where none is."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if wanted.sha256 and found != wanted.sha256:
+        raise ValueError(f"{wanted.path}: sha256 is {found}, expected {wanted.sha256}; {by_hand(wanted)}")
+    if not wanted.sha256:
+        print(
+            f"{wanted.path}: taken as it came, no sha256 is configured; to hold later ones against it: sha256: {found}"
+        )
 
 
 def by_hand(wanted: Wanted) -> str:
@@ -149,6 +181,8 @@ def main(arguments: list[str]) -> int:
         path=options.out, url=options.url or None, member=options.member or None, sha256=options.sha256 or None
     )
     try:
+        if options.url:
+            check_address("--url", options.url)
         fetch(wanted, attempts=options.attempts)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

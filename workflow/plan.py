@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from generation.config import as_words, parse_recipe, parse_tracks
-from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
+from generation.config import as_words
+from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys
 from workflow.archive import NOTE
+from workflow.checks import check_plan
 from workflow.cluster import Cluster
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
@@ -45,62 +46,7 @@ class Plan:
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
         self.trackers = Trackers(self.stages, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
-        for name, recipe in self.recipes.items():
-            self._check_edges(name, recipe)
-        for name in self.datasets_of("render"):
-            self._check_words(name)
-        for benchmark in self.benchmarks.values():
-            self._check_scenes(f"benchmarks.{benchmark.name}", benchmark.dataset)
-        for name, recipe in self.recipes.items():
-            if recipe["validation"]["dataset"]:
-                self._check_scenes(f"validation of stages.{name}", recipe["validation"]["dataset"])
-
-    def _check_words(self, dataset: str) -> None:
-        try:
-            parse_recipe(self.datasets[dataset].recipe, self.generation_words(dataset))
-        except ValueError as error:
-            raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
-        try:
-            parse_tracks(self.track_words(dataset))
-        except ValueError as error:
-            raise ValueError(f"datasets.{dataset}.tracks: {error}") from None
-
-    def _check_scenes(self, who: str, dataset: str) -> None:
-        """A seed is a scene: none that a model is scored on may be trained on."""
-        tested = self.datasets[dataset]
-        for stage, recipe in self.recipes.items():
-            trained = self.datasets[recipe["data"]["dataset"]]
-            shared = range(
-                max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
-            )
-            if tested.is_rendered and trained.is_rendered and shared and tested.split == trained.split:
-                raise ValueError(
-                    f"{who} scores on scenes that stages.{stage} trains on: {tested.name} and "
-                    f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "
-                    f"change datasets.{tested.name}.first_seed, or its split"
-                )
-
-    def _check_edges(self, stage: str, recipe: dict[str, Any]) -> None:
-        dataset, source = recipe["data"]["dataset"], recipe["init_from"]
-        if dataset not in self.datasets:
-            raise ValueError(
-                f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, self.datasets)}"
-            )
-        validated = recipe["validation"]["dataset"]
-        if validated and validated not in self.datasets:
-            raise ValueError(
-                f"stages.{stage}: validation.dataset={validated} is not under datasets: (null turns validation off), "
-                f"{suggestion(validated, self.datasets)}"
-            )
-        if source and source not in self.stages:
-            raise ValueError(
-                f"stages.{stage}: init_from={source} is not under stages:, {suggestion(source, self.stages)}"
-            )
-
-        for teacher in self.labels[stage].stages if stage in self.labels else ():
-            if teacher == stage or teacher not in self.stages:
-                known = suggestion(teacher, self.stages.keys() - {stage})
-                raise ValueError(f"stages.{stage}: teacher {teacher} is no other stage under stages:, {known}")
+        check_plan(self)
 
     # Data
 

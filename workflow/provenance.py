@@ -21,7 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workflow.addresses import without_secrets
+
 FORMAT = "frameline-provenance/1"
+ROOT = Path(__file__).resolve().parents[1]
+"""Where our code is."""
 
 
 def sidecar_path(output: str | Path) -> Path:
@@ -55,7 +59,7 @@ def record(
         "facts": dict(facts),
         "inputs": {name: sha256_of(Path(name)) for name in inputs},
         "python": platform.python_version(),
-        "command": shlex.join(command),
+        "command": without_secrets(shlex.join(command)),
     } | ({"spent": dict(spent)} if spent else {})
     for output in outputs:
         content = shared | {"output_sha256": sha256_of(Path(output))}
@@ -78,7 +82,20 @@ def measure(started: float) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpus": visible_gpus(os.environ),
-    }
+    } | ({"commit": commit} if (commit := code_commit(ROOT)) else {})
+
+
+def code_commit(folder: Path) -> str:
+    """The commit that our code is of, with "+" where tracked files differ from it; empty where git does not know."""
+    git = ["git", "-C", str(folder), "--no-optional-locks"]
+    ask = {"capture_output": True, "text": True, "timeout": 30, "check": True}
+    try:
+        top, commit = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], **ask).stdout.split("\n")[:2]
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **ask).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    is_ours = Path(top) == folder  # a copy may lie inside of another repository
+    return commit + ("+" if changed else "") if is_ours else ""
 
 
 def _cpu_name() -> str:
@@ -120,10 +137,15 @@ def run(command: Sequence[str], save: Path | None = None) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Command line; returns the command's exit code."""
+    """Command line; returns the command's exit code, or that of a question about files that were made."""
+    if arguments[:1] in (["show"], ["compare"]):
+        from workflow import inquiry  # it reads what this module writes
+
+        return inquiry.main(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m workflow.provenance",
-        usage="%(prog)s --made RULE [KEY=VALUE ...] --inputs ... --outputs ... -- COMMAND ...",
+        usage="%(prog)s --made RULE [KEY=VALUE ...] --inputs ... --outputs ... -- COMMAND ...\n"
+        "       %(prog)s show FILE | compare ONE OTHER (each has its own --help)",
         description="Run a command and, when it ends well, write what its outputs were made from beside them.",
     )
     parser.add_argument("--made", nargs="+", required=True, metavar="WORD", help="the rule, then facts as key=value")

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError
 
 from generation.config import KUBRIC_ASSETS
 from trainer.config import suggestion
+from workflow.addresses import check_address, check_path
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
@@ -56,10 +57,14 @@ class Dataset:
         return bool(self.url) and (self.source in ARCHIVED or is_folder_of_pickles)
 
     @property
+    def num_shards(self) -> int:
+        """How many shards there are: a data set from files is one."""
+        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
+
+    @property
     def shards(self) -> list[str]:
-        """Numbers of the shards as in file names; a data set from files is one shard."""
-        num_shards = math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
-        return [f"{number:06d}" for number in range(num_shards)]
+        """Numbers of the shards as in file names."""
+        return [f"{number:06d}" for number in range(self.num_shards)]
 
     @property
     def all_seeds(self) -> range:
@@ -135,6 +140,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
     )
     _check_names(settings)
+    _check_addresses(settings, config["datasets"])
     return settings
 
 
@@ -169,6 +175,28 @@ def _check_names(settings: Settings) -> None:
         for override in stage.overrides:
             if override.startswith(("stage=", "paths.", "exp_name=")):
                 raise ValueError(f"stages.{stage.name}.overrides: '{override}' is the graph's to set; remove it")
+
+
+def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> None:
+    """Paths and web addresses: what a command is given, and what is downloaded with a word about its sha256."""
+    for dataset in settings.datasets.values():
+        where = f"datasets.{dataset.name}"
+        if dataset.path:
+            check_path(f"{where}.path", dataset.path)
+        if dataset.url:
+            check_address(f"{where}.url", dataset.url)
+            if "sha256" not in written[dataset.name]:
+                raise ValueError(
+                    f"{where}.sha256: missing beside a url; write that of the download, "
+                    "or null to say that its publisher gives none"
+                )
+    for benchmark in settings.benchmarks.values():
+        for name, path in benchmark.predictions.items():
+            check_path(f"benchmarks.{benchmark.name}.predictions.{name}", path, "{mode}")
+    if "://" in settings.kubric_assets:
+        check_address("kubric_assets", settings.kubric_assets)
+    else:
+        check_path("kubric_assets", settings.kubric_assets)
 
 
 def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:

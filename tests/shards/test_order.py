@@ -1,7 +1,8 @@
 """The order of clips: the same for any number of ranks, complete in every epoch, resumable from any step."""
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import permutation, read, sample_ids
@@ -139,3 +140,42 @@ def test_resuming_a_training_needs_only_the_step(num_clips, seed, stop, world_si
 def test_the_order_is_pinned():
     """Another order under the same seed would make old runs impossible to resume."""
     assert permutation(8, 0, 0) == (2, 4, 3, 6, 5, 0, 1, 7)
+
+
+@given(
+    num_clips=st.integers(1, 4000),
+    seed=st.integers(0, 2**31),
+    world_size=st.integers(1, 512),
+    batch_size=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_up_to_512_ranks_read_an_epoch_once_in_equal_steps(num_clips, seed, world_size, batch_size, epoch):
+    """All steps from the one in which an epoch begins to the one in which it ends, of all ranks."""
+    global_batch = batch_size * world_size
+    first, last = epoch * num_clips // global_batch, ((epoch + 1) * num_clips - 1) // global_batch
+    read: dict[int, list[int]] = {}
+    for step in range(first, last + 1):
+        shares = [
+            sample_ids(num_clips, seed=seed, step=step, batch_size=batch_size, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        assert {len(share) for share in shares} == {batch_size}, "equal on all ranks, in every step"
+        for number, clip in (pair for share in shares for pair in share):
+            read.setdefault(number, []).append(clip)
+    assert sorted(read[epoch]) == list(range(num_clips)), "every clip once"
+    before, after = (
+        sum(map(len, (read[e] for e in read if e < epoch))),
+        sum(map(len, (read[e] for e in read if e > epoch))),
+    )
+    assert before < global_batch and after < global_batch, "what is not of this epoch is less than a batch at its ends"
+
+
+@given(num_clips=st.integers(2000, 20000), seed=st.integers(0, 2**31), num_shards=st.integers(2, 40))
+@settings(max_examples=40, deadline=None)
+def test_an_order_mixes_shards_as_a_fair_draw_does(num_clips, seed, num_shards):
+    shards = np.array(permutation(num_clips, seed, 0)) * num_shards // num_clips
+    share = float((shards[1:] == shards[:-1]).mean())
+    # Of n - 1 pairs a share of 1/S is of one shard; five standard deviations and the shards' rounding.
+    spread = 5 * np.sqrt((1 / num_shards) * (1 - 1 / num_shards) / (num_clips - 1))
+    assert abs(share - 1 / num_shards) < spread + 2 / num_clips

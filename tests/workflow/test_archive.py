@@ -87,7 +87,7 @@ def test_an_interrupted_download_goes_on_in_the_next_run(server, downloads, cont
 def test_a_killed_unpacking_downloads_nothing_again(server, downloads, content, monkeypatch):  # noqa: F811
     server.files["kubric.tar.gz"] = content
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tarfile.TarFile, "extractall", _interrupted)
+        patch.setattr(tarfile.TarFile, "extract", _interrupted)
         get(downloads / "lbm", server.url("kubric.tar.gz"), content)
     assert not (downloads / "lbm").exists()
     get(downloads / "lbm", server.url("kubric.tar.gz"), content)
@@ -96,7 +96,7 @@ def test_a_killed_unpacking_downloads_nothing_again(server, downloads, content, 
     assert leftovers(downloads) == ["lbm", "lbm.json"]
 
 
-def _interrupted(self, path, **options):
+def _interrupted(self, member, path, **options):
     (Path(path) / "0000").mkdir()
     raise KeyboardInterrupt
 
@@ -187,7 +187,8 @@ def test_the_graph_downloads_unpacks_and_packs_it(server, content, tmp_path):  #
 
 def test_a_folder_put_there_by_hand_is_packed_as_it_is(tmp_path):
     config = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/tiny.yaml").read_text())
-    config["datasets"]["set"] = {"source": "lbm_folder", "path": "data/set", "url": "http://127.0.0.1:9/x.tar"}
+    config["datasets"]["set"] = {"source": "lbm_folder", "path": "data/set", "sha256": None}
+    config["datasets"]["set"]["url"] = "http://127.0.0.1:9/x.tar"
     plan = Plan(config, tmp_path)
     assert plan.pack_input("set", "000000") == "data/set.json" and not plan.is_available("set")
     (tmp_path / "data/set").mkdir(parents=True)

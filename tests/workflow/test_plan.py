@@ -14,6 +14,8 @@ from workflow.settings import BASELINES
 from workflow.trackers import JOINT_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("data.dataset=tiny", "data.num_frames=6", "training.num_epochs=null", "training.num_steps=4")
+"""What makes the stage lbm fit the few clips of config/tiny.yaml."""
 
 
 @pytest.fixture
@@ -74,6 +76,24 @@ def put(config, dotted, value):
         ("benchmarks.tiny_heldout.predictions", {"mine": "mine.pkl"}, "benchmarks.tiny_heldout.predictions.mine: "),
         ("stages.lucas_kanade", {}, "stages.lucas_kanade: this is the name of a tracker that needs no training"),
         ("benchmarks.lbm", {"dataset": "tiny"}, "'lbm' names a benchmark and a stage"),
+        ("datasets.tiny", {"source": "render", "num_clips": 1_000_001, "clips_per_shard": 1},
+         "1000001 shards, and a shard is a job; with clips_per_shard=101 they are 10000"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=null", "data.num_frames=24",
+                                  "training.num_epochs=null", "training.num_steps=4"],
+         "stages.lbm: data.num_frames=24 of clips of 6 frames (tiny); train with data.num_frames=6 or make longer"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=null", "data.num_frames=6",
+                                  "training.accumulation_steps=2"],
+         "an epoch of 3 clips (tiny) has no whole batch of 16 (batch_size 4 x accumulation_steps 2 x 2 processes)"),
+        ("stages.cotracker3_offline.overrides", ["data.dataset=tiny", "data=cotracker3_small", "data.num_frames=6",
+          "data.min_frames=4", "model=cotracker3_offline_small", "validation.dataset=null", "init_from=lbm"],
+         "stages.cotracker3_offline: init_from=lbm gives weights of lbm, this one is cotracker3"),
+        ("stages.cotracker3_offline.overrides", ["data=cotracker3_small", "data.dataset=tiny", "data.num_frames=6",
+          "data.min_frames=4", "model=cotracker3_offline_small", "validation.dataset=null",
+          "init_from=cotracker3_online"],
+         "stages: cotracker3_offline <- cotracker3_online <- cotracker3_offline: each waits for the other"),
+        ("stages.lbm.overrides", ["data.dataset=tiny", "data.num_frames=6", "validation.dataset=null",
+          "training.num_epochs=null", "training.num_steps=4", "init_from=lbm"],
+         "stages: lbm <- lbm: each waits for the other"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_names_it(config, dotted, value, message):
@@ -156,20 +176,20 @@ def test_more_clips_leave_the_facts_of_full_shards_alone(config):
 
 def test_a_recipe_is_one_fact_and_logging_and_loader_processes_are_none(config):
     facts = [
-        Plan(put(config, "stages.lbm.overrides", ["data.dataset=tiny", *words])).facts("train_stage", {"stage": "lbm"})
+        Plan(put(config, "stages.lbm.overrides", [*SMALL, *words])).facts("train_stage", {"stage": "lbm"})
         for words in ([], ["logging.log_every=7"], ["data.num_workers=3", "data.on_error=skip"], ["data.flip=false"])
     ]
     assert facts[0] == facts[1] == facts[2] != facts[3]
 
 
 def test_validation_is_no_fact_of_the_weights_and_its_data_set_comes_first(config):
-    words = ["data.dataset=tiny", "validation.dataset=tiny_heldout", "validation.best_by=average_jaccard"]
+    words = [*SMALL, "validation.dataset=tiny_heldout", "validation.best_by=average_jaccard"]
     plain, validated = (
         Plan(put(config, "stages.lbm.overrides", each)) for each in (config["stages"]["lbm"]["overrides"], words)
     )
     assert validated.validation_index("lbm") == ["data/shards/tiny_heldout/index.json"]
     assert plain.validation_index("lbm") == []
-    without = Plan(put(config, "stages.lbm.overrides", ["data.dataset=tiny", "validation.dataset=null"]))
+    without = Plan(put(config, "stages.lbm.overrides", [*SMALL, "validation.dataset=null"]))
     assert validated.facts("train_stage", {"stage": "lbm"}) == without.facts("train_stage", {"stage": "lbm"})
 
 
@@ -205,6 +225,7 @@ def with_videos(config):
     """Videos under datasets:, and a stage that LBM labels them for."""
     videos = {"source": "videos", "path": "my_videos", "height": 64, "clip_length": 24, "codec": "jpeg95"}
     words = ["init_from=null", "pseudo_labels.teachers=[lbm,mine.npz]", "validation.dataset=null"]
+    words += ["data.num_frames=24", "data.min_frames=12"]
     config = put(config, "datasets.videos", videos)
     return put(config, "stages.cotracker3_offline_real", {"processes": 2, "overrides": words})
 

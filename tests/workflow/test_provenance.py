@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from workflow.plan import Plan
-from workflow.provenance import main, record, sha256_of, sidecar_path, visible_gpus
+from workflow.provenance import code_commit, main, record, sha256_of, sidecar_path, visible_gpus
 from workflow.verify import find_mismatches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +51,21 @@ def test_a_sidecar_says_what_the_job_took_and_on_what(here):
     spent = json.loads(sidecar_path("out.txt").read_text())["spent"]
     assert spent["seconds"] > 0.45 and spent["cpu_seconds"] > 0.29
     assert spent["cores"] >= 1 and spent["cpu"] and spent["finished"].endswith("+00:00")
+
+
+def test_the_commit_is_of_our_code_and_of_no_repository_around_it(here):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    (here / "code.py").write_text("1")
+    for words in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True, cwd=here)
+    commit = code_commit(here)
+    assert len(commit) == 40
+    (here / "new.txt").write_text("of no commit")
+    assert code_commit(here) == commit
+    (here / "code.py").write_text("2")
+    assert code_commit(here) == f"{commit}+"
+    (here / "copy").mkdir()
+    assert code_commit(here / "copy") == ""
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,7 @@ def test_the_sha256_of_a_folder_sees_names_and_contents(here):
 CONFIG = """
 datasets:
   davis: {source: tapvid, path: davis.pkl}
-  clips: {source: render, num_clips: 1, clips_per_shard: 1}
+  clips: {source: render, num_clips: 4, clips_per_shard: 4}
 stages:
   lbm: {overrides: [data.dataset=clips, validation.dataset=null]}
 benchmarks:

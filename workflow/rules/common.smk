@@ -48,6 +48,11 @@ def made(rule):
     return lambda wildcards: plan.made(rule, dict(wildcards))
 
 
+def literally(text):
+    """A text as a parameter in which Snakemake looks for no wildcards."""
+    return lambda wildcards: text
+
+
 def recorded(command, options=""):
     """The command, with a sidecar of provenance written beside each output when it ends well."""
     return (

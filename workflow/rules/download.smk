@@ -12,7 +12,7 @@ for path, dataset in plan.downloads().items():
         benchmark:
             f"logs/benchmarks/fetch/{dataset.name}.tsv"
         params:
-            made=plan.made("fetch", {"file": path}),
-            command=plan.fetch_words(dataset),
+            made=literally(plan.made("fetch", {"file": path})),
+            command=literally(plan.fetch_words(dataset)),
         shell:
-            recorded("python -m {params.command} --out {output} > {log} 2>&1")
+            recorded("python -m {params.command} --out {output:q} > {log} 2>&1")

@@ -97,7 +97,7 @@ rule mirror_assets:
         "logs/benchmarks/mirror_assets.tsv"
     params:
         made=made("mirror_assets"),
-        url=quote([plan.kubric_assets]),
+        url=literally(quote([plan.kubric_assets])),
     shell:
         recorded(
             "python -m generation mirror --out data/assets/kubric --url {params.url} --marker {output} > {log} 2>&1"
