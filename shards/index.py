@@ -92,7 +92,7 @@ def read_index(path: Path) -> dict[str, Any]:
 
 
 def parse_index(content_bytes: bytes, path: Path | str) -> dict[str, Any]:
-    """The content of an index.json whose bytes came from `path`; the clips' `members` are of class Members."""
+    """The content of an index.json whose bytes came from `path` or a URL; the clips' `members` are of class Members."""
     content = _parse(content_bytes, path, INDEX_FORMAT, _RowHook())
     if not content.keys() >= TOTALS or not isinstance(content["shards"], list):
         raise ValueError(f"{path}: not an index; write it with `python -m shards index`")
@@ -129,7 +129,7 @@ def read_existing(path: Path) -> bytes:
         raise ValueError(f"{path}: not there; run `snakemake data`") from None
 
 
-def _parse(content_bytes: bytes, path: Path | str, expected_format: str, hook: Any = None) -> dict[str, Any]:
+def _parse(content_bytes: bytes, path: Path, expected_format: str, hook: Any = None) -> dict[str, Any]:
     try:
         content = json.loads(content_bytes, object_hook=hook)
     except (ValueError, RecursionError) as error:
@@ -173,7 +173,7 @@ def _as_places(members: dict[str, Any]) -> np.ndarray | None:
     return places if is_right and places.min() >= 0 else None
 
 
-def _check_shard(entry: Any, path: Path | str) -> None:
+def _check_shard(entry: Any, path: Path) -> None:
     """Hold fields and member sets against what the format promises."""
     if not isinstance(entry, dict) or not entry.keys() >= SHARD_FIELDS:
         raise ValueError(f"{path}: an entry lacks fields of a shard; pack again (python -m shards pack)")
@@ -200,7 +200,7 @@ def _check_shard(entry: Any, path: Path | str) -> None:
             )
 
 
-def _check_keys(entries: list[dict[str, Any]], path: Path | str) -> None:
+def _check_keys(entries: list[dict[str, Any]], path: Path) -> None:
     seen: dict[str, str] = {}
     for entry in entries:
         for clip in entry["clips"]:
