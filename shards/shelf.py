@@ -4,6 +4,7 @@ import collections
 import errno
 import hashlib
 import json
+import os
 import posixpath
 import re
 import tempfile
@@ -31,6 +32,10 @@ TRY_AGAIN = (
 )
 
 
+class NotFetchedError(ValueError):
+    """A file behind a URL could not be had, which says nothing against the clips in it."""
+
+
 @dataclass(frozen=True)
 class Shelf:
     """An index.json on the disk, and the URL that it is a copy of, if it is one: its shards are beside that."""
@@ -46,7 +51,7 @@ class Shelf:
     def tar(self, shard: dict[str, Any]) -> AbstractContextManager[Path]:
         """A path at which the tar of an index's entry can be read in the block; one behind a URL is fetched first.
 
-        Size and sha256 of what is fetched are held against the entry. Raises ValueError where it cannot be had.
+        Size and sha256 of what is fetched are held against the entry. Raises NotFetchedError where it cannot be had.
         """
         if self.url is None:
             return nullcontext(self.path.parent / shard["tar"])
@@ -173,6 +178,8 @@ def _digest(text: Any, where: str) -> str:
 
 def _fetch_tar(url: str, size: int, sha256: str, path: Path, part: Path) -> None:
     _get(url, part, size=size, sha256=sha256)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # it is not checked as a whole again
     part.rename(path)
 
 
@@ -193,7 +200,7 @@ def _fetch_depth(url: str, files: Iterable[str], size: int, sha256: str, path: P
     found = sha256_of(store)
     if found != sha256:
         remove(part)
-        raise ValueError(f"{url}: sha256 of the store is {found}, the index says {sha256}; {TRY_AGAIN}")
+        raise NotFetchedError(f"{url}: sha256 of the store is {found}, the index says {sha256}; {TRY_AGAIN}")
     store.rename(path)
     remove(part)
 
@@ -203,11 +210,11 @@ def _get(url: str, part: Path, **known: Any) -> None:
     try:
         get(url, part, **known)
     except GivenUpError as error:
-        raise ValueError(f"{url}: could not be fetched ({error}); {TRY_AGAIN}") from None
+        raise NotFetchedError(f"{url}: could not be fetched ({error}); {TRY_AGAIN}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ValueError(
+        raise NotFetchedError(
             f"{part}: no space left for {url}; set {LIMIT_VARIABLE} to what may be used, or {FOLDER_VARIABLE} to a "
             "folder on a larger disk"
         ) from None

@@ -3,8 +3,10 @@
 HTTP needs the standard library alone; s3:// and every other URL goes through fsspec (`shards.bucket`).
 """
 
+import base64
 import errno
 import http.client
+import netrc
 import re
 import time
 import urllib.error
@@ -146,12 +148,14 @@ def download(
 def _ask_http(url: str, done: int, mark: Path | None, patience: Patience) -> Iterator[tuple[Answer, int, int | None]]:
     """The answer, the place in the file at which it begins, and its length where the server says it."""
     if urllib.parse.urlsplit(url).username is not None:
-        raise RefusedError("a user or password in a URL ends up in logs; give the URL without it")
+        raise RefusedError("a user or password in a URL ends up in logs; they belong in ~/.netrc")
     headers = {"Range": f"bytes={done}-"} if done else {}
     if done and mark is not None:
         headers["If-Range"] = mark.read_text()
     try:
         request = urllib.request.Request(url, headers=headers)
+        if authorization := _authorize(url):
+            request.add_unredirected_header("Authorization", authorization)  # for this host and no other
         with closing(urllib.request.urlopen(request, timeout=patience.timeout_seconds)) as answer:
             first = done if answer.status == 206 else 0
             place = answer.headers.get("Content-Range", f"bytes {first}-")
@@ -175,6 +179,19 @@ def _ask_http(url: str, done: int, mark: Path | None, patience: Patience) -> Ite
         raise RefusedError(str(error)) from None
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from None
+
+
+def _authorize(url: str) -> str | None:
+    """What ~/.netrc has for the host; nothing where the password would travel in the clear to another machine."""
+    parts = urllib.parse.urlsplit(url)
+    file = Path("~/.netrc").expanduser()
+    if not file.is_file() or (parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1")):
+        return None
+    try:
+        found = netrc.netrc(file).hosts.get(parts.hostname or "")
+    except netrc.NetrcParseError as error:
+        raise RefusedError(f"{file} cannot be read near line {error.lineno}") from None
+    return found and "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()
 
 
 class _StaleError(OSError):

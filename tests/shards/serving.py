@@ -24,6 +24,8 @@ class Server(ThreadingHTTPServer):
         """By the ending of a path: so many answers have another first byte."""
         self.bytes_a_second: float | None = None
         self.hangs = False
+        self.login: str | None = None
+        """The only Authorization header that is let in; None: everyone is."""
         super().__init__(("127.0.0.1", 0), Handler)
 
     def url(self, name: str = "") -> str:
@@ -46,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
                 if status != 200:
                     self.send_error(status)
                     return
+        if server.login is not None and self.headers.get("Authorization") != server.login:
+            self.send_error(401)
+            return
         path = server.root / self.path[1:]
         if not path.is_file():
             self.send_error(404)

@@ -1,11 +1,12 @@
 """One file from a real HTTP server: on after a break, over again after harm, and an end to waiting."""
 
+import base64
 import hashlib
 import time
 
 import pytest
 
-from shards.transfer import GivenUpError, Patience, get, is_url, shown
+from shards.transfer import GivenUpError, Patience, _authorize, get, is_url, shown
 from tests.shards.serving import serving
 
 CONTENT = bytes(range(256)) * 4096
@@ -141,6 +142,24 @@ def test_no_server_at_all(tmp_path):
 def test_urls_that_cannot_work_are_refused_at_once(tmp_path, url, reason):
     with pytest.raises(GivenUpError, match=reason) as error:
         get(url, tmp_path / "part", **KNOWN, patience=Patience(pause_seconds=60))
+    assert "hush" not in str(error.value)
+
+
+def test_a_login_comes_from_netrc_and_stays_there(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server.login = "Basic " + base64.b64encode(b"me:hush").decode()
+    with pytest.raises(GivenUpError, match=r"^HTTP 401"):
+        get(server.url("a.tar"), tmp_path / "part", **KNOWN, patience=QUICK)
+    file = tmp_path / ".netrc"
+    file.write_text("machine 127.0.0.1 login me password hush\n")
+    file.chmod(0o600)
+    get(server.url("a.tar"), tmp_path / "part", **KNOWN, patience=QUICK)
+    assert _authorize("https://127.0.0.1/x") == server.login
+    assert _authorize("https://other.host/x") is None
+    file.write_text("machine other.host login me password hush\nnonsense hush\n")
+    assert _authorize("http://other.host/x") is None  # in the clear
+    with pytest.raises(GivenUpError, match=r"netrc cannot be read near line") as error:
+        get(server.url("a.tar"), tmp_path / "again", **KNOWN, patience=QUICK)
     assert "hush" not in str(error.value)
 
 

@@ -3,8 +3,12 @@
 import pytest
 
 from eval.__main__ import main as evaluate
+from shards import transfer
+from shards.shelf import NotFetchedError
+from shards.transfer import Patience
 from tests.shards.serving import serving
 from tests.trainer.test_training import run, sha256_of
+from trainer.batch import ClipBatches
 from trainer.config import Paths, compose
 from trainer.predict import main as predict
 from trainer.run import describe_run
@@ -47,6 +51,16 @@ def test_where_the_clips_lie_is_no_part_of_a_runs_identity(tmp_path, server):
     assert remote.index == remote.validation_index != local.index
     with pytest.raises(ValueError, match=r"http://.*/else/index.json: could not be fetched \(HTTP 404"):
         describe_run(compose("lbm", ["data.dataset=else"]), Paths(shards_root=server.url()), 1)
+
+
+def test_a_server_that_is_away_stops_a_training_that_skips_damaged_clips(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(transfer, "PATIENCE", Patience(attempts=1))
+    config = compose("lbm", ["data.dataset=toy", "data.on_error=skip", "data.num_frames=3", "data.num_points=6"]).data
+    batches = ClipBatches(server.url("toy/index.json"), config, seed=0)
+    server.statuses[".tar"] = [500]
+    error = batches[[(0, 1, 3)]]
+    assert isinstance(error, NotFetchedError) and "shard-000000.tar: could not be fetched (HTTP 500" in str(error)
+    assert not batches.is_named.any()
 
 
 def test_the_reports_of_a_url_are_those_of_the_disk(tmp_path, server):
