@@ -96,7 +96,8 @@ def insist(attempt: Callable[[], T], patience: Patience) -> T:
 
     Raises GivenUpError after the last attempt, and at once after a RefusedError; OSError where the disk is full.
     """
-    for number in range(1, patience.attempts + 1):
+    last = max(patience.attempts, 1)
+    for number in range(1, last + 1):
         try:
             return attempt()
         except RefusedError as error:
@@ -105,9 +106,9 @@ def insist(attempt: Callable[[], T], patience: Patience) -> T:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             reason = error
-        if number < patience.attempts:
+        if number < last:
             time.sleep(patience.pause_seconds * 2 ** (number - 1))
-    raise GivenUpError(f"{reason}; {patience.attempts} attempts")
+    raise GivenUpError(f"{reason}; {last} attempts" if last > 1 else str(reason))
 
 
 def download(
