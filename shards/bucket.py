@@ -56,6 +56,8 @@ class Bucket:
             raise RefusedError(f"refused: {_one_line(error)}") from None
         except TimeoutError:
             raise OSError(f"no answer within {timeout_seconds:g} s") from None
+        except OSError as error:
+            raise OSError(error.strerror or _one_line(error)) from None
         except Exception as error:  # each library behind fsspec raises exceptions of its own
             if type(error).__name__ == "NoCredentialsError":
                 raise RefusedError("no credentials were found (for S3: AWS_PROFILE or AWS_ACCESS_KEY_ID)") from None

@@ -1,4 +1,7 @@
-"""A real HTTP server on this machine that serves a folder with ranges, and misbehaves on demand."""
+"""A real HTTP server on this machine that serves a folder with ranges, and misbehaves on demand.
+
+It answers S3's HEAD and GET of an object as well: its first folders are the buckets.
+"""
 
 import contextlib
 import threading
@@ -39,6 +42,12 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        path = self.server.root / self.path[1:]
+        self.send_response(200 if path.is_file() else 404)
+        self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
+        self.end_headers()
+
     def do_GET(self):
         server: Server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
@@ -56,16 +65,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content = path.read_bytes()
-        wanted, first = self.headers.get("Range"), 0
+        wanted, first, size = self.headers.get("Range"), 0, len(content)
         if wanted and server.has_ranges:
-            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            start, _, stop = wanted.removeprefix("bytes=").partition("-")
+            first, content = int(start), content[: int(stop) + 1] if stop else content
             if first >= len(content):
                 self.send_error(416)
                 return
-        self.send_response(206 if first else 200)
+        is_part = len(content) - first < size
+        self.send_response(206 if is_part else 200)
         self.send_header("Content-Length", str(len(content) - first))
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        if is_part:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{size}")
         self.end_headers()
         self._send(self._harmed(content[first:]))
 
