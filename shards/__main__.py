@@ -19,6 +19,7 @@ from shards.push import push_dataset
 from shards.shelf import link_index
 from shards.sources import SOURCES
 from shards.store import ClipStore
+from shards.transfer import is_url
 from shards.verify import find_problems
 from shards.view import draw_view
 
@@ -116,7 +117,9 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         epilog=f"layouts (badja, clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    convert.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder in the layout --from")
+    convert.add_argument(
+        "inputs", nargs="+", type=_place, metavar="INPUT", help="file or folder in the layout --from; URL of an index"
+    )
     convert.add_argument("--from", dest="source", required=True, choices=sorted(SOURCES), help="layout of the inputs")
     convert.add_argument("--to", dest="target", required=True, choices=sorted(WRITERS), help="layout to write")
     convert.add_argument("--out", type=Path, required=True, help="new folder; a file for tapvid and movi_tfrecord")
@@ -127,6 +130,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
     convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")
     convert.add_argument("--codec", choices=CODECS, default="png", help="frames, with --to index; default png")
+
+
+def _place(text: str) -> Path | str:
+    """A path, or a URL, of which a path would drop a slash."""
+    return text if is_url(text) else Path(text)
 
 
 def convert(options: argparse.Namespace) -> int:

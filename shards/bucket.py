@@ -11,7 +11,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 1}}},
     "file": {"auto_mkdir": True},
 }
-HINT = "install what its protocol needs: pip install 'frameline[remote]' for s3://"
 
 
 class RefusedError(Exception):
@@ -39,7 +38,7 @@ class Bucket:
             options = OPTIONS.get(url.partition("://")[0], {})
             self._filesystem, self.path = url_to_fs(url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as error:
-            raise RefusedError(f"{error}; {HINT}") from None
+            raise RefusedError(f"{_one_line(error)}; for s3:// run: pip install -e '.[remote]'") from None
 
     def call(self, name: str, *arguments: Any, timeout_seconds: float, **options: Any) -> Any:
         """Call a method of the file system by its name; asynchronous ones end after the time-out."""

@@ -59,14 +59,13 @@ class Cache:
                 f"{self.folder}: a file of {size / 1e9:.3g} GB does not fit into {self.limit / 1e9:.3g} GB; raise "
                 f"{LIMIT_VARIABLE}"
             )
-        found = {path: path.stat().st_mtime for path in self.entries.iterdir()}
-        sizes = {path: _size_of(path) for path in found}
-        too_many = sum(sizes.values()) + size - self.limit
-        for path in sorted(found, key=lambda path: found[path]):
+        found = sorted(found for path in self.entries.iterdir() if (found := _use_of(path)))
+        too_many = sum(num_bytes for _, num_bytes, _ in found) + size - self.limit
+        for _, num_bytes, path in found:
             if too_many <= 0:
                 return
             if self._remove(path):
-                too_many -= sizes[path]
+                too_many -= num_bytes
 
     def _remove(self, path: Path) -> bool:
         """Remove an entry that nobody uses; returns whether it did."""
@@ -101,11 +100,11 @@ def find_cache() -> Cache:
     return Cache(folder=Path(os.environ.get(FOLDER_VARIABLE) or FOLDER), limit=limit)
 
 
-def _size_of(path: Path) -> int:
-    """Bytes of a file, or of a folder's files; 0 for what has just gone."""
+def _use_of(path: Path) -> tuple[float, int, Path] | None:
+    """When a file or folder was used, its bytes and its path; None for what another process has just removed."""
     try:
-        if path.is_dir():
-            return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
-        return path.stat().st_size
+        used = path.stat()
+        inner = path.rglob("*") if path.is_dir() else [path]
+        return used.st_mtime, sum(one.stat().st_size for one in inner if one.is_file()), path
     except FileNotFoundError:
-        return 0
+        return None

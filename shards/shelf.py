@@ -27,9 +27,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 NUM_CONNECTIONS = 8
 """At a time, for the many small files of a depth store."""
 LARGEST_INDEX = 4 << 30
-TRY_AGAIN = (
-    "check that it is there and what the index was written for, then run the same command again: what came is kept"
-)
+TRY_AGAIN = "see to that, and run the same command again: what came is kept"
 
 
 class NotFetchedError(ValueError):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -317,6 +318,13 @@ def test_commands_take_urls(server, url, index, cache, tmp_path, capsys):
     assert "shard-000002.tar: could not be fetched (HTTP 500" in capsys.readouterr().err
 
 
+def test_convert_takes_the_url_of_an_index(url, index, tmp_path):
+    words = ["convert", "--from", "index", "--to", "index", "--clips-per-shard", "2", "--out"]
+    for name, place in (("one", url), ("other", str(index))):
+        assert main([*words, str(tmp_path / name / "toy"), place]) == 0
+    assert sha256_of(tmp_path / "one") == sha256_of(tmp_path / "other")
+
+
 def test_fetch_fills_the_cache(server, url, index, capsys):
     assert main(["fetch", url, "--depth"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "shard-000002: there"
@@ -331,3 +339,35 @@ def test_local_indexes_need_no_cache(index, tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMELINE_CACHE", str(tmp_path / "cache"))
     ClipStore(index).read(0, with_depth=True)
     assert not (tmp_path / "cache").exists()
+
+
+def _read_at_random(url, seed, seconds, expected):
+    store, rng, until = ClipStore(url), random.Random(seed), time.monotonic() + seconds
+    while time.monotonic() < until:
+        number = rng.randrange(len(store))
+        clip = store.read(number, with_depth=True)
+        assert (int(clip.video.sum()), float(clip.depth_m.sum())) == expected[number]
+
+
+@pytest.mark.slow
+def test_a_cache_too_small_for_its_killed_readers_never_gives_a_wrong_clip(server, url, index, monkeypatch):
+    local = ClipStore(index)
+    clips = [local.read(number, with_depth=True) for number in range(len(local))]
+    expected = [(int(clip.video.sum()), float(clip.depth_m.sum())) for clip in clips]
+    largest = max(shard["bytes"] + shard["depth_bytes"] for shard in local.shards)
+    monkeypatch.setenv("FRAMELINE_CACHE_GB", str(largest * 1.5 / 1e9))  # of three shards
+    context, rng, seconds = multiprocessing.get_context("fork"), random.Random(9), 15
+    arguments = [(url, seed, seconds, expected) for seed in range(40)]
+    readers = [context.Process(target=_read_at_random, args=arguments[seed]) for seed in range(3)]
+    for reader in readers:
+        reader.start()
+    for seed in range(3, 40):
+        victim = context.Process(target=_read_at_random, args=arguments[seed])
+        victim.start()
+        time.sleep(rng.uniform(0.02, 0.5))
+        victim.kill()
+        victim.join()
+    for reader in readers:
+        reader.join()
+    assert [reader.exitcode for reader in readers] == [0, 0, 0]
+    assert server.count(".tar") > 6, "shards came and went"
