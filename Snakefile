@@ -27,6 +27,14 @@ localrules:
     badja,
     report,
     verify,
+    # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
+    render_environment,
+    mirror_assets,
+    fetch,
+    index,
+    curves,
+    table,
+    rulegraph,
 
 
 # The shards are named besides the indices, so that a deleted one is missed and rebuilt alone.

@@ -88,6 +88,7 @@ class TableView:
     key: list[tuple[str, str]]
     traces: list[Trace]
     files: list[InputFile]
+    published_files: list[InputFile]
 
 
 def tracker_kind(tracker: str) -> str:
@@ -164,10 +165,8 @@ def make_table_view(table: ScoreTable, score_paths: Sequence[str | Path], proven
         bars=[(video, _make_bars(table, video, colors)) for video in table.scores[0]["videos"]],
         key=[(tracker, colors[tracker]) for tracker in trackers],
         traces=[_make_trace(table, score, paths[score["tracker"]], provenance) for score in table.scores],
-        files=[
-            *provenance.describe(paths[tracker] for tracker in trackers),
-            *([provenance.describe_as(PUBLISHED, "eval/published.csv")] if table.published else []),
-        ],
+        files=provenance.describe(paths[tracker] for tracker in trackers),
+        published_files=[provenance.describe_as(PUBLISHED, "eval/published.csv")] if table.published else [],
     )
 
 

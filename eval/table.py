@@ -38,7 +38,7 @@ OTHER_COLUMNS = {
 }
 MEANINGS = {
     "pck": "PCK: share of visible joints nearer to the truth than 0.2 sqrt(area of the animal).",
-    "pck_box": "PCK of the joints' box: the same with the area of the box around the joints; not as published.",
+    "pck_box": "PCK of the joints' box: of joints nearer than 0.2 sqrt(area of the box around them); not as published.",
     "aj_rd": "AJ_RD: average Jaccard of tracks from where they come back after hiding (TAPNext++).",
     "survival": "Survival: share of the frames before a point is lost, 50 px from the truth (PointOdyssey).",
     "median_trajectory_error": "MTE: median distance from the truth, in pixels; lower is better.",

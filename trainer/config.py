@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.cluster import ClusterConfig
 from trainer.overrides import translate
 from trainer.pseudo.config import PseudoLabelConfig
 from trainer.strict import build, suggestion
@@ -21,7 +22,7 @@ HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
 HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints",)}
 """Keys by section that are no part of a run's identity."""
-NO_WEIGHTS = ("logging", "validation")
+NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
 SCHEDULES = ("warmup_cosine", "one_cycle")
 """Functions of trainer.optim."""
@@ -245,6 +246,7 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     init_from: str | None = None
     """Name of the stage whose weights this one starts from (an edge of the graph)."""
     pseudo_labels: PseudoLabelConfig | None = None

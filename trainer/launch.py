@@ -223,7 +223,10 @@ def count_steps(recipe: Recipe, run: Run, num_clips: int, process: Process) -> i
 
 
 def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
-    """Say what is about to happen."""
+    """Say what is about to happen, and on Slurm who is where."""
+    if "SLURMD_NODENAME" in os.environ:
+        where = f"node {os.environ['SLURMD_NODENAME']}, {process.device}"
+        print(f"{recipe.exp_name}: rank {process.rank} of {process.world_size} on {where}", file=sys.stderr)
     if process.is_main:
         begin = f"resuming at step {state.step} of" if state.step else "training"
         where = f"{process.world_size} x {process.device.type}"

@@ -16,6 +16,7 @@ from typing import Any
 from generation.config import as_words, parse_recipe, parse_tracks
 from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys, suggestion
 from workflow.archive import NOTE
+from workflow.cluster import Cluster
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
 from workflow.trackers import Trackers
@@ -39,6 +40,7 @@ class Plan:
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
         self.kubric_assets = settings.kubric_assets
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
+        self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
         self.trackers = Trackers(self.stages, self.benchmarks, models)

@@ -1,6 +1,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -13,6 +14,10 @@ from workflow.settings import BASELINES
 # processes are many and take one each.
 interpreter = shlex.quote(os.path.dirname(sys.executable))
 shell.prefix(f"set -euo pipefail; export PATH={interpreter}:$PATH OMP_NUM_THREADS=1; ")
+
+# Slurm gives notice of a job's end to every process in it. Only a training answers; Snakemake and shells would die of it.
+if "SLURM_JOB_ID" in os.environ:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 try:
     plan = Plan(config)
@@ -84,6 +89,15 @@ def first_weights(wildcards):
 
 def teachers_of(wildcards):
     return plan.teacher_files(wildcards.stage)
+
+
+def allocation(wildcards):
+    return plan.cluster.allocations[wildcards.stage]
+
+
+def launcher(wildcards, input):
+    """How a training's processes are placed. As a function of `input` it is not compared: it decides no weights."""
+    return plan.cluster.launcher(wildcards.stage)
 
 
 def launch_words(wildcards, input):

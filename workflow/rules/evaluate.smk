@@ -48,6 +48,9 @@ rule predict:
     benchmark:
         "logs/benchmarks/predict/{benchmark}/{tracker}.{mode}.{resolution}.tsv"
     threads: 1
+    resources:
+        mem_mb=lambda wildcards: plan.cluster.prediction_memory_mb(wildcards.tracker),
+        slurm_extra=lambda wildcards: plan.cluster.prediction_options(wildcards.tracker),
     params:
         made=made("predict"),
         options=plan.trackers.prediction_words,

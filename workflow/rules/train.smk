@@ -18,6 +18,15 @@ rule train_stage:
     benchmark:
         "logs/benchmarks/train/{stage}.tsv"
     threads: lambda wildcards: plan.stages[wildcards.stage].processes
+    # Of a cluster; here they limit nothing. One launcher a node, which starts the processes there.
+    resources:
+        nodes=lambda wildcards: allocation(wildcards).num_nodes,
+        tasks=lambda wildcards: allocation(wildcards).num_nodes,
+        mpi=lambda wildcards: plan.cluster.launches_itself(wildcards.stage),
+        cpus_per_task=lambda wildcards: allocation(wildcards).cpus_per_node,
+        mem_mb=lambda wildcards: allocation(wildcards).memory_mb_per_node,
+        runtime=lambda wildcards: allocation(wildcards).minutes,
+        slurm_extra=lambda wildcards: plan.cluster.training_options(wildcards.stage),
     params:
         made=made("train_stage"),
         model=lambda wildcards: plan.recipe_words(wildcards.stage, "model"),
@@ -25,11 +34,11 @@ rule train_stage:
         optimizer=lambda wildcards: plan.recipe_words(wildcards.stage, "optimizer"),
         training=lambda wildcards: plan.recipe_words(wildcards.stage, "training"),
         processes=lambda wildcards: plan.stages[wildcards.stage].processes,
+        launcher=launcher,
         launch=launch_words,
     shell:
         recorded(
-            "python -m torch.distributed.run --standalone --nproc_per_node={params.processes}"
-            " -m trainer.launch {params.launch} 2>&1 | tee {log}"
+            "python -m workflow.torchrun {params.launcher} -- -m trainer.launch {params.launch} 2>&1 | tee {log}"
         )
 
 
