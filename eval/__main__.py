@@ -22,7 +22,7 @@ DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
   report     all of these        -> one HTML that opens offline
   dataset    index.json          -> one HTML: what is in a packed data set
 
-A truth is an index.json of shards (python -m shards index)."""
+A truth is an index.json of shards (python -m shards index), a path or a URL."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def _add_tracker_commands(commands) -> None:
     """What asks, what answers, and what judges the answers."""
     score = _add_command(commands, "score", _score, "score a predictions.npz against the truth it was made for")
     score.add_argument("--predictions", type=Path, required=True, help="predictions.npz of one tracker")
-    score.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    score.add_argument("--truth", required=True, help="index.json of the benchmark's shards")
     score.add_argument(
         "--also",
         nargs="+",
@@ -65,13 +65,13 @@ def _add_tracker_commands(commands) -> None:
 
     track = _add_command(commands, "track", _track, "predict with a tracker that needs no training")
     track.add_argument("--tracker", required=True, help="static: points stay at their query; lucas_kanade: OpenCV's")
-    track.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    track.add_argument("--truth", required=True, help="index.json of the benchmark's shards")
     track.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
     track.add_argument("--resolution", type=int, default=RESOLUTION, help=f"of its frames (default: {RESOLUTION})")
     track.add_argument("--out", type=Path, required=True, help="predictions.npz to write")
 
     queries = _add_command(commands, "queries", _queries, "write what a benchmark asks, for a tracker elsewhere")
-    queries.add_argument("--truth", type=Path, required=True, help="index.json of the benchmark's shards")
+    queries.add_argument("--truth", required=True, help="index.json of the benchmark's shards")
     queries.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
     queries.add_argument("--frames", action="store_true", help="add the frames, resized to 256x256")
     queries.add_argument("--out", type=Path, required=True, help="queries.npz to write")
@@ -102,7 +102,7 @@ def _add_page_commands(commands) -> None:
     curves.add_argument("--out", type=Path, required=True, help="png to write")
 
     draw = _add_command(commands, "draw", _draw, "draw the true and the predicted tracks of one clip")
-    draw.add_argument("--truth", type=Path, required=True, help="index.json of shards")
+    draw.add_argument("--truth", required=True, help="index.json of shards")
     draw.add_argument("--predictions", type=Path, nargs="*", default=[], help="predictions.npz, one panel each")
     draw.add_argument("--query-mode", choices=QUERY_MODES, default="first", help="default: first")
     draw.add_argument("--video", help="name of the video; the first one by default")
@@ -114,7 +114,7 @@ def _add_page_commands(commands) -> None:
     report.add_argument("--scores", type=Path, nargs="+", required=True, metavar="SCORE.json")
     report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
     report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
-    report.add_argument("--truth", type=Path, nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
+    report.add_argument("--truth", nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
     report.add_argument("--graph", type=Path, help="graph.dot (snakemake --rulegraph) or graph.svg")
     report.add_argument("--recipe", type=Path, nargs="*", default=[], metavar="recipe.yaml")
     report.add_argument("--root", type=Path, help="folder that snakemake ran in: adds what its jobs have cost")
@@ -123,7 +123,7 @@ def _add_page_commands(commands) -> None:
     report.add_argument("--out", type=Path, required=True, help="html to write")
 
     dataset = _add_command(commands, "dataset", _dataset, "write one self-contained HTML of what a data set holds")
-    dataset.add_argument("index", type=Path, metavar="INDEX", help="index.json of shards")
+    dataset.add_argument("index", metavar="INDEX", help="index.json of shards")
     dataset.add_argument("--clips", type=int, default=12, help="clips to show, evenly spread (default: 12)")
     dataset.add_argument("--sample", type=int, default=512, help="clips to examine, evenly spread (default: 512)")
     dataset.add_argument("--out", type=Path, required=True, help="html to write")
@@ -207,13 +207,14 @@ def _draw(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from eval.report import ReportInputs, write_report
+    from shards.shelf import find_shelf
 
     inputs = ReportInputs(
         title=options.title,
         scores=options.scores,
         curves=options.curves,
         predictions=options.predictions,
-        truths=options.truth,
+        truths=[find_shelf(truth).path for truth in options.truth],
         recipes=options.recipe,
         graph=options.graph,
         root=options.root,

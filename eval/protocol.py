@@ -60,11 +60,11 @@ class VideoTruth:
 
 
 class Truth:
-    """The annotated videos of one index.json of shards, read one at a time."""
+    """The annotated videos of one index.json of shards, a path or a URL, read one at a time."""
 
     def __init__(self, index_path: str | Path) -> None:
-        self.path = Path(index_path)
-        self._store = ClipStore(self.path)
+        self._store = ClipStore(index_path)
+        self.path = self._store.path
         self._position = {key: position for position, key in enumerate(self._store.keys)}
 
     @property

@@ -1,9 +1,10 @@
-"""Command line of the shards: pack, index, convert, ls, verify, view, diff."""
+"""Command line of the shards: pack, index, convert, ls, verify, view, diff, link, fetch, push."""
 
 import argparse
 import itertools
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shards.codecs import CODECS
@@ -14,8 +15,11 @@ from shards.index import write_index
 from shards.layouts.choice import Choice
 from shards.layouts.packed import CLIPS_PER_SHARD
 from shards.pack import pack_clips
+from shards.push import push_dataset
+from shards.shelf import link_index
 from shards.sources import SOURCES
 from shards.store import ClipStore
+from shards.transfer import is_url
 from shards.verify import find_problems
 from shards.view import draw_view
 
@@ -26,6 +30,8 @@ examples:
   python -m shards index data/shards/movi_f/shard-*.json --dataset movi_f --out data/shards/movi_f/index.json
   python -m shards verify data/shards/movi_f/index.json
   python -m shards view data/shards/movi_f/index.json --out clips.html
+  python -m shards push data/shards/movi_f s3://bucket/shards/movi_f
+  python -m shards verify s3://bucket/shards/movi_f/index.json
 
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
 HEIGHT_HELP = "resize videos to this height (with videos only)"
@@ -42,15 +48,16 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_writers(commands)
     _add_convert(commands)
+    _add_remote(commands)
     listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
     verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
     verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
     view = commands.add_parser("view", help="draw clips with their tracks: contact sheet, film or page")
     for command in (listing, verify, view):
-        command.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set")
+        command.add_argument("index", metavar="INDEX", help="index.json of a data set, a path or a URL")
     difference = commands.add_parser("diff", help="clips that two indexes do not share; exit 1 where there are some")
-    difference.add_argument("old", type=Path, metavar="OLD_INDEX")
-    difference.add_argument("new", type=Path, metavar="NEW_INDEX")
+    difference.add_argument("old", metavar="OLD_INDEX")
+    difference.add_argument("new", metavar="NEW_INDEX")
     difference.add_argument("--json", action="store_true", help="print one JSON object")
     view.add_argument(
         "keys", nargs="*", metavar="KEY", help="clip, as `ls` names it (default: the first, or first six)"
@@ -85,6 +92,22 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     index.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
 
 
+def _add_remote(commands: argparse._SubParsersAction) -> None:
+    link = commands.add_parser(
+        "link", help="an index behind a URL -> a local one, whose shards come when they are read"
+    )
+    link.add_argument("url", metavar="URL", help="of an index.json; #sha256=... behind it pins its content")
+    link.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
+    fetch = commands.add_parser("fetch", help="fetch all shards of an index behind a URL into the cache")
+    fetch.add_argument("index", metavar="INDEX", help="URL of an index.json, or what `link` wrote")
+    fetch.add_argument("--depth", action="store_true", help="depth stores, too")
+    fetch.add_argument("--connections", type=int, default=4, metavar="N", help="shards at a time (default: 4)")
+    push = commands.add_parser("push", help="copy an index and its shards to s3:// or the like")
+    push.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set, or its folder")
+    push.add_argument("url", metavar="URL", help="folder to write, such as s3://bucket/shards/NAME")
+    push.add_argument("--replace", action="store_true", help="put it in the place of another data set")
+
+
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     layouts = "\n".join(f"  {name}: {source.__doc__.splitlines()[0]}" for name, source in SOURCES.items())
     convert = commands.add_parser(
@@ -94,7 +117,9 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         epilog=f"layouts (badja, clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    convert.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder in the layout --from")
+    convert.add_argument(
+        "inputs", nargs="+", type=_place, metavar="INPUT", help="file or folder in the layout --from; URL of an index"
+    )
     convert.add_argument("--from", dest="source", required=True, choices=sorted(SOURCES), help="layout of the inputs")
     convert.add_argument("--to", dest="target", required=True, choices=sorted(WRITERS), help="layout to write")
     convert.add_argument("--out", type=Path, required=True, help="new folder; a file for tapvid and movi_tfrecord")
@@ -105,6 +130,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
     convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")
     convert.add_argument("--codec", choices=CODECS, default="png", help="frames, with --to index; default png")
+
+
+def _place(text: str) -> Path | str:
+    """A path, or a URL, of which a path would drop a slash."""
+    return text if is_url(text) else Path(text)
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -191,7 +221,38 @@ def diff(options: argparse.Namespace) -> int:
     return 1 if difference else 0
 
 
-COMMANDS = {"pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view, "diff": diff}
+def link(options: argparse.Namespace) -> int:
+    """Copy an index from a URL."""
+    store = ClipStore(link_index(options.url, options.out).path)
+    print(f"{options.out}: {len(store)} clips in {len(store.shards)} shards at {store.name}, sha256 {store.sha256}")
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Fill the cache."""
+    if options.connections < 1:
+        raise ValueError(f"--connections {options.connections}: give at least 1")
+    store = ClipStore(options.index)
+    with ThreadPoolExecutor(options.connections) as pool:
+        fetched = [pool.submit(store.shelf.fetch, shard, with_depth=options.depth) for shard in store.shards]
+        for shard, one in zip(store.shards, fetched, strict=True):
+            one.result()
+            print(f"{shard['name']}: there", flush=True)
+    return 0
+
+
+def push(options: argparse.Namespace) -> int:
+    """Copy to a bucket."""
+    index = options.index / "index.json" if options.index.is_dir() else options.index
+    for url, is_new in push_dataset(index, options.url, replace=options.replace):
+        print(f"{url}: {'sent' if is_new else 'was there'}", flush=True)
+    return 0
+
+
+COMMANDS = {
+    "pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view, "diff": diff,
+    "link": link, "fetch": fetch, "push": push,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.index import read_index
+from shards.shelf import find_shelf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Difference:
         return asdict(self) | {"same": not self}
 
 
-def compare_indexes(old: Path, new: Path) -> Difference:
+def compare_indexes(old: str | Path, new: str | Path) -> Difference:
     """Hold the clips of two index.json against each other, by key.
 
     Members differ when their size or crc32 does, depth when its range or the crc32 of its files does; where a clip lies
@@ -52,9 +53,13 @@ def format_difference(difference: Difference) -> list[str]:
     return [*lines, f"{removed} removed, {changed} changed, {added} added, {difference.num_same} the same"]
 
 
-def _rows_of(path: Path) -> dict[str, tuple[dict[str, Any], str]]:
+def _rows_of(index: str | Path) -> dict[str, tuple[dict[str, Any], str]]:
     """Row and codec of each clip, by key."""
-    return {row["key"]: (row, shard["codec"]) for shard in read_index(path)["shards"] for row in shard["clips"]}
+    return {
+        row["key"]: (row, shard["codec"])
+        for shard in read_index(find_shelf(index).path)["shards"]
+        for row in shard["clips"]
+    }
 
 
 def _describe_changes(old: dict[str, Any], old_codec: str, new: dict[str, Any], new_codec: str) -> list[str]:

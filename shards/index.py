@@ -91,8 +91,8 @@ def read_index(path: Path) -> dict[str, Any]:
     return parse_index(read_existing(path), path)
 
 
-def parse_index(content_bytes: bytes, path: Path) -> dict[str, Any]:
-    """The content of an index.json whose bytes were read from `path`; the clips' `members` are of class Members."""
+def parse_index(content_bytes: bytes, path: Path | str) -> dict[str, Any]:
+    """The content of an index.json whose bytes came from `path` or a URL; the clips' `members` are of class Members."""
     content = _parse(content_bytes, path, INDEX_FORMAT, _RowHook())
     if not content.keys() >= TOTALS or not isinstance(content["shards"], list):
         raise ValueError(f"{path}: not an index; write it with `python -m shards index`")

@@ -10,6 +10,7 @@ from shards.clip import Clip
 from shards.index import read_index
 from shards.members import decode_clip
 from shards.order import deal, permutation
+from shards.shelf import find_shelf
 from shards.store import ClipStore
 
 
@@ -49,7 +50,7 @@ def _check_supply(store: ClipStore, world_size: int, num_workers: int) -> None:
     fits = num_clips // world_size
     use = f"use at most {fits} workers (data.num_workers={fits})" if fits else f"use at most {num_clips} ranks"
     raise ValueError(
-        f"{store.path}: {num_clips} clips cannot feed {world_size} ranks x {num_workers} workers; {use}, or pack "
+        f"{store.name}: {num_clips} clips cannot feed {world_size} ranks x {num_workers} workers; {use}, or pack "
         f"{world_size * num_workers} clips or more (python -m shards pack, then python -m shards index)"
     )
 
@@ -61,16 +62,16 @@ def stream(index: str | Path) -> Iterator[Clip]:
     held against the index: ValueError names the tar and what is wrong. (Its import brings torch where that is
     installed; nothing else in this package does.)
     """
-    index = Path(index)
-    for shard in read_index(index)["shards"]:
-        tar = index.parent / shard["tar"]
-        try:
-            yield from _stream_shard(tar, shard)
-        except FileNotFoundError:
-            raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
-        except (OSError, EOFError, ValueError, IndexError, tarfile.TarError) as error:
-            reason = error.args[0] if error.args else type(error).__name__
-            raise ValueError(f"{tar}: {reason}; delete the tar and run `snakemake {tar}`") from None
+    shelf = find_shelf(index)
+    for shard in read_index(shelf.path)["shards"]:
+        with shelf.tar(shard) as tar:
+            try:
+                yield from _stream_shard(tar, shard)
+            except FileNotFoundError:
+                raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
+            except (OSError, EOFError, ValueError, IndexError, tarfile.TarError) as error:
+                reason = error.args[0] if error.args else type(error).__name__
+                raise ValueError(f"{tar}: {reason}; {shelf.remedy('the tar', tar)}") from None
 
 
 def _stream_shard(tar: Path, shard: dict[str, Any]) -> Iterator[Clip]:

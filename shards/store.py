@@ -14,10 +14,13 @@ from shards.clip import Clip
 from shards.depth import read_depth
 from shards.index import parse_index, read_existing
 from shards.members import OPTIONAL, decode_array, decode_clip
+from shards.shelf import find_shelf
 
 
 class ClipStore:
     """The clips of one index.json: `len(store)`, `store.keys`, `store[i]`, `store.read(i, frames=..., with_depth=...)`.
+
+    The index is a path or a URL; shards behind a URL are fetched into the cache when they are first read.
 
     `summary` is what the index says of the whole: num_clips, num_frames, bytes, depth_bytes, recipe, assets; `row(i)`
     what it says of one clip.
@@ -28,9 +31,10 @@ class ClipStore:
     """
 
     def __init__(self, index: str | Path):
-        self.path = Path(index)
+        self.shelf = find_shelf(index)
+        self.path, self.name = self.shelf.path, self.shelf.name
         content_bytes = read_existing(self.path)
-        content = parse_index(content_bytes, self.path)
+        content = parse_index(content_bytes, self.name)
         self.dataset: str = content["dataset"]
         self.shards: list[dict[str, Any]] = content["shards"]
         self.summary: dict[str, Any] = {name: value for name, value in content.items() if name != "shards"}
@@ -52,7 +56,7 @@ class ClipStore:
     def number_of(self, key: str) -> int:
         """The number of the clip of that key; raises ValueError that says how to list them."""
         if key not in self.keys:
-            raise ValueError(f"{self.path}: no clip {key!r}; see `python -m shards ls {self.path}`")
+            raise ValueError(f"{self.name}: no clip {key!r}; see `python -m shards ls {self.name}`")
         return self.keys.index(key)
 
     def read(
@@ -68,22 +72,23 @@ class ClipStore:
         key, num_frames = row["key"], row["num_frames"]
         chosen = range(num_frames)[frames or slice(None)]
         if not chosen or chosen.step < 1:
-            raise ValueError(f"{self.path}: {frames} chooses no frames of clip {key}, which has 0..{num_frames - 1}")
+            raise ValueError(f"{self.name}: {frames} chooses no frames of clip {key}, which has 0..{num_frames - 1}")
         depth_m = None
         if with_depth:
             if not shard["depth"]:
-                raise ValueError(f"{self.path}: clip {key} was packed without depth; read it with with_depth=False")
+                raise ValueError(f"{self.name}: clip {key} was packed without depth; read it with with_depth=False")
             where = slice(chosen.start, chosen.stop, chosen.step)
-            depth_m = read_depth(self.path.parent / shard["depth"], key, where, row["depth_range_m"])
+            with self.shelf.depth(shard) as depth:
+                depth_m = read_depth(depth, key, where, row["depth_range_m"])
         world = OPTIONAL["world_m"]
         if with_world and world not in shard["optional"]:
-            raise ValueError(f"{self.path}: clip {key} was packed without world_m; read it with with_world=False")
+            raise ValueError(f"{self.name}: clip {key} was packed without world_m; read it with with_world=False")
         optional = [name for name in shard["optional"] if name != world or with_world]
         with self._members(shard, row) as member:
             clip = decode_clip(
                 key, num_frames, member, codec=shard["codec"], optional=optional, frames=chosen, depth_m=depth_m
             )
-        _check_size(clip, row, self.path)
+        _check_size(clip, row, self.name)
         return clip
 
     def read_annotations(self, number: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
@@ -96,17 +101,16 @@ class ClipStore:
     @contextmanager
     def _members(self, shard: dict[str, Any], row: dict[str, Any]) -> Iterator[Callable[[str], bytes]]:
         """A function that reads members of a clip by name; every complaint names the tar and the next command."""
-        tar = self.path.parent / shard["tar"]
-        try:
-            descriptor = os.open(tar, os.O_RDONLY)
-        except FileNotFoundError:
-            raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
+        with self.shelf.tar(shard) as tar:
+            try:
+                descriptor = os.open(tar, os.O_RDONLY)  # what is open may be read even where its name goes
+            except FileNotFoundError:
+                raise ValueError(f"{tar}: the shard is missing; run `snakemake {tar}`") from None
         try:
             yield lambda name: _read_member(descriptor, row, name)
         except (ValueError, IndexError) as error:  # an array may be shorter than its clip
             raise ValueError(
-                f"{tar}: {error}; see `python -m shards verify {self.path}`, "
-                f"then delete the tar and run `snakemake {tar}`"
+                f"{tar}: {error}; see `python -m shards verify {self.name}`, then {self.shelf.remedy('the tar', tar)}"
             ) from None
         finally:
             os.close(descriptor)
@@ -122,7 +126,7 @@ def _read_member(descriptor: int, row: dict[str, Any], name: str) -> bytes:
     return content
 
 
-def _check_size(clip: Clip, row: dict[str, Any], index: Path) -> None:
+def _check_size(clip: Clip, row: dict[str, Any], index: str) -> None:
     height, width = clip.video.shape[1:3]
     found = (height, width, clip.tracks.shape[1])
     if found != (row["height"], row["width"], row["num_tracks"]):

@@ -8,21 +8,29 @@ from typing import Any
 from shards.files import sha256_of
 from shards.index import SHARD_FORMAT, read_json
 from shards.members import OPTIONAL
+from shards.shelf import Shelf
 from shards.store import ClipStore
 
 
-def find_problems(index: Path, *, deep: bool = False) -> Iterator[str]:
+def find_problems(index: str | Path, *, deep: bool = False) -> Iterator[str]:
     """Yield one line for each thing that differs from the index; `deep` also decodes every clip and its depth.
 
     Checked of each shard: sha256 of tar and depth store, names, places and sizes of the tar's members, and that the
-    index was written after the shard. Raises ValueError for an index that cannot be read.
+    index was written after the shard. Of shards behind a URL those in the cache are checked, fetched where they are
+    not in it. Raises ValueError for an index that cannot be read.
     """
     store = ClipStore(index)
     for shard in store.shards:
-        yield from _check_tar(index.parent / shard["tar"], shard)
-        if shard["depth"]:
-            yield from _check_depth(index.parent / shard["depth"], shard)
-        yield from _check_entry(index, shard)
+        try:
+            with store.shelf.tar(shard) as tar:
+                yield from _check_tar(tar, shard, store.shelf)
+            if shard["depth"]:
+                with store.shelf.depth(shard) as depth:
+                    yield from _check_depth(depth, shard, store.shelf)
+        except ValueError as error:  # it could not be fetched
+            yield str(error)
+        if store.shelf.url is None:
+            yield from _check_entry(store.path, shard)
     if deep:
         world = OPTIONAL["world_m"]
         has = [(bool(shard["depth"]), world in shard["optional"]) for shard in store.shards for _ in shard["clips"]]
@@ -33,22 +41,23 @@ def find_problems(index: Path, *, deep: bool = False) -> Iterator[str]:
                 yield str(error)
 
 
-def _check_tar(tar: Path, shard: dict[str, Any]) -> Iterator[str]:
+def _check_tar(tar: Path, shard: dict[str, Any], shelf: Shelf) -> Iterator[str]:
     if not tar.is_file():
         yield f"{tar}: missing; run `snakemake {tar}`"
         return
     damage = _find_damage(tar, shard)
     if sha256_of(tar) != shard["sha256"]:
-        yield f"{tar}: sha256 differs ({damage or 'bytes of a member'}); delete it and run `snakemake {tar}`"
+        yield f"{tar}: sha256 differs ({damage or 'bytes of a member'}); {shelf.remedy('it', tar)}"
     elif damage:
         yield f"{tar}: {damage}, though its sha256 is right; write the index again (python -m shards index)"
 
 
-def _check_depth(depth: Path, shard: dict[str, Any]) -> Iterator[str]:
+def _check_depth(depth: Path, shard: dict[str, Any], shelf: Shelf) -> Iterator[str]:
     if not depth.is_dir():
         yield f"{depth}: missing; pack again (python -m shards pack)"
     elif sha256_of(depth) != shard["depth_sha256"]:
-        yield f"{depth}: sha256 differs; delete it and pack again (python -m shards pack)"
+        again = "pack again (python -m shards pack)" if shelf.url is None else "read it again: it is fetched anew"
+        yield f"{depth}: sha256 differs; delete it and {again}"
 
 
 def _check_entry(index: Path, shard: dict[str, Any]) -> Iterator[str]:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "generation": {"generation", "shards"},
     "eval": {"eval", "shards"},
     "trainer": {"trainer", "eval", "shards"},
-    "workflow": {"workflow", "generation.config", "trainer.config", "trainer.cluster"},
+    "workflow": {"workflow", "generation.config", "trainer.config", "trainer.cluster", "shards.transfer"},
 }
 RENDERER_ONLY = {"bpy", "kubric", "pybullet", "OpenEXR", "trimesh", "mathutils"}
 BANNED_NAMES = {"utils", "util", "misc", "helpers", "helper", "common", "base"}

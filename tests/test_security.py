@@ -21,10 +21,11 @@ import yaml
 
 from shards import ClipStore
 from shards.layouts.tapvid import write_tapvid
+from shards.transfer import authorization_of
 from tests.conftest import make_clip
 from tests.workflow.copies import copy_repository, environment_of
 from workflow import archive, fetch
-from workflow.addresses import authorization, check_address, check_path, without_secrets
+from workflow.addresses import check_address, check_path, without_secrets
 from workflow.fetch import Wanted
 from workflow.plan import Plan
 from workflow.provenance import record, sidecar_path
@@ -449,7 +450,7 @@ def test_a_password_is_read_from_netrc_and_sent_to_its_own_host_alone(server, tm
     (first, sent), (second, sent_on) = server.asked
     assert (first, second) == ("/away", "/there")
     assert sent == "Basic bWU6aHVudGVyMg==" and sent_on is None
-    assert authorization("http://127.0.0.2/x") == "" and authorization("http://example.org/x") == ""
+    assert authorization_of("http://127.0.0.2/x") is None and authorization_of("http://example.org/x") is None
     assert "hunter2" not in "".join(capsys.readouterr())
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 password hunter2 hunter3\n")
     assert fetch.main(["--url", f"{server.url}/x", "--out", str(tmp_path / "y")]) == 2

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shards import ClipStore, sample_ids
+from shards.shelf import NotFetchedError
 from trainer.augment import Plan, apply_plan, candidate_frames, draw_plan, name_frames
 from trainer.config import DataConfig, Recipe
 
@@ -150,6 +151,8 @@ class ClipBatches(Dataset):
             try:
                 sample = self.make(self.store, number, config, rng)
                 return sample | {"num_skipped": np.array(num_skipped)}
+            except NotFetchedError:
+                raise  # a server that is away must not decide what a model is trained on
             except ValueError as error:
                 self._name(number, error)
                 last = error

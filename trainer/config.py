@@ -276,6 +276,7 @@ class Paths:
     """Where a launch reads and writes; never part of a run's identity."""
 
     shards_root: str = "data/shards"
+    """A folder, or a URL such as s3://bucket/shards."""
     run_root: str = "runs"
     output_dir: str | None = None
     """Finished files go here; default results/<exp_name>."""

@@ -33,7 +33,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         description="Track a benchmark's queries with trained weights by the protocol of TAP-Vid.",
     )
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file of trainer.launch")
-    parser.add_argument("--truth", type=Path, required=True, help="index.json of the packed benchmark")
+    parser.add_argument("--truth", required=True, help="index.json of the packed benchmark, a path or a URL")
     parser.add_argument("--query-mode", choices=QUERY_MODES, default="first")
     parser.add_argument(
         "--resolution",
@@ -127,6 +127,7 @@ def predict(options: argparse.Namespace) -> None:
         videos = answer_here(model, truth, truth.names, asking)
     else:
         del model
+        options.truth = truth.path  # of a URL the copy: what is behind it may change before they open it
         videos = answer_spread(partial(start_answering, options, asking), truth.names, options.processes)
     tracker = options.tracker or stage
     write_predictions(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shards.files import sha256_of, write_bytes
+from shards.shelf import find_shelf
 from trainer.config import Paths, Recipe, as_dict, recipe_digest
 
 
@@ -53,14 +54,19 @@ class Run:
         return self.folder / f"best-{step}.safetensors"
 
 
+def _find_index(shards_root: str, dataset: str) -> Path:
+    """The index of a data set; behind a URL the copy of it, which stays the same as long as the training goes on."""
+    return find_shelf(f"{shards_root.rstrip('/')}/{dataset}/index.json").path
+
+
 def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
     """Find the inputs of a training and derive its folder; raises ValueError for what is missing."""
-    index = Path(paths.shards_root) / recipe.data.dataset / "index.json"
+    index = _find_index(paths.shards_root, recipe.data.dataset)
     if not index.is_file():
         raise ValueError(f"{index}: data set '{recipe.data.dataset}' is not packed; run `snakemake data` first")
     validation_index = None
     if recipe.validation.dataset:
-        validation_index = Path(paths.shards_root) / recipe.validation.dataset / "index.json"
+        validation_index = _find_index(paths.shards_root, recipe.validation.dataset)
         if not validation_index.is_file():
             raise ValueError(
                 f"{validation_index}: validation data set '{recipe.validation.dataset}' is not packed; run "

@@ -4,10 +4,7 @@ All that the configuration says is written down: in commands, logs and sidecars.
 name and password for a download belong in ~/.netrc.
 """
 
-import base64
-import netrc
 import re
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 SECRET_WORDS = ("token", "secret", "signature", "credential", "password", "passwd", "apikey", "accesskey")
@@ -55,27 +52,6 @@ def check_path(where: str, path: str, *allowed: str) -> None:
         plain = plain.replace(placeholder, "")
     if "{" in plain or "}" in plain:
         raise ValueError(f"{where}: {shown} has braces, which Snakemake takes for a wildcard; rename the file")
-
-
-def authorization(url: str) -> str:
-    """The header by which a server knows the user, from ~/.netrc; empty where it has no entry for the host.
-
-    Also empty where the password would travel unencrypted, but for a server on this machine.
-
-    Raises ValueError, which does not repeat its content, for a file that cannot be read.
-    """
-    parts, file = urlsplit(url), Path("~/.netrc").expanduser()
-    if not file.is_file() or not (parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost")):
-        return ""
-    try:
-        found = netrc.netrc(file).hosts.get(parts.hostname)
-    except netrc.NetrcParseError as error:
-        raise ValueError(f"{file}: cannot be read near line {error.lineno}; mend it, or move it away") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}); mend it, or move it away") from None
-    if not found:
-        return ""
-    return "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()
 
 
 def without_secrets(text: str) -> str:

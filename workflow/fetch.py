@@ -4,22 +4,18 @@ import argparse
 import hashlib
 import shutil
 import sys
-import time
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from workflow.addresses import authorization, check_address
+from shards.transfer import CHUNK, GivenUpError, Patience, get, shown
+from workflow.addresses import check_address
 
-CHUNK = 1 << 20
 MOST_TIMES = 200
 """An archive that unpacks to more times its size is refused: pictures and arrays shrink to a tenth at best."""
 ALWAYS_FINE = 1 << 30
 """Bytes that any archive may unpack to."""
-TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +36,6 @@ class GrowthError(ValueError):
     """An archive would unpack to far more than archives of its size do."""
 
 
-class RefusedError(Exception):
-    """The server answered that it will not give the file: another attempt is of no use."""
-
-
 def fetch(wanted: Wanted, *, attempts: int = 4, pause_seconds: float = 2.0) -> None:
     """Make `wanted.path`; raises ValueError with one line that says how to do it by hand."""
     if wanted.path.exists():
@@ -61,57 +53,13 @@ def download_patiently(wanted: Wanted, *, attempts: int, pause_seconds: float) -
         raise ValueError(f"{wanted.path}: missing, and no url is configured; {by_hand(wanted)}")
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
     part = wanted.path.with_name(f".{wanted.path.name}.part")
-    for attempt in range(attempts):
-        try:
-            download(wanted.url, part)
-            break
-        except (RefusedError, OSError) as error:
-            if isinstance(error, RefusedError) or attempt == attempts - 1:
-                raise ValueError(
-                    f"{wanted.path}: missing, and {wanted.url} could not be downloaded ({error}); {by_hand(wanted)}"
-                ) from None
-            time.sleep(pause_seconds * 2**attempt)
-    return part
-
-
-def download(url: str, part: Path) -> None:
-    """Download `url` to `part`, from where an interrupted download of the same content stopped.
-
-    The server's mark of the content (ETag) is kept beside the part: another content starts from the beginning.
-    Raises OSError for what may pass, RefusedError for what will not.
-    """
-    mark = part.with_name(f"{part.name}.etag")
-    done = part.stat().st_size if part.exists() and mark.exists() else 0
-    headers = {"Range": f"bytes={done}-", "If-Range": mark.read_text()} if done else {}
-    request = urllib.request.Request(url, headers=headers)
-    if words := authorization(url):
-        request.add_unredirected_header("Authorization", words)  # for this host and no other
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            resumed = answer.status == 206
-            if not resumed:
-                mark.unlink(missing_ok=True)
-                if answer.headers.get("ETag"):
-                    mark.write_text(answer.headers["ETag"])
-            _save(answer, part, "ab" if resumed else "wb")
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is as long as the file or longer
-            part.unlink(missing_ok=True)
-            raise OSError("the interrupted download does not fit; starting again") from None
-        if error.code < 500 and error.code not in (408, 429):
-            raise RefusedError(f"HTTP {error.code} {error.reason}") from None
-        raise OSError(f"HTTP {error.code} {error.reason}") from None
-
-
-def _save(answer, part: Path, mode: str) -> None:
-    expected = answer.headers.get("Content-Length")
-    received = 0
-    with part.open(mode) as file:
-        while chunk := answer.read(CHUNK):
-            file.write(chunk)
-            received += len(chunk)
-    if expected is not None and received != int(expected):
-        raise OSError(f"the connection ended after {received} of {expected} bytes")
+        get(wanted.url, part, patience=Patience(attempts=attempts, pause_seconds=pause_seconds))
+    except GivenUpError as error:
+        raise ValueError(
+            f"{wanted.path}: missing, and {shown(wanted.url)} could not be downloaded ({error}); {by_hand(wanted)}"
+        ) from None
+    return part
 
 
 def _put_in_place(wanted: Wanted, part: Path) -> None:

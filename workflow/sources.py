@@ -21,6 +21,8 @@ class Source:
 
 
 RENDERER = "workflow/envs/render.txt"
+FETCHING = ("shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
+"""How shards come from a URL decides no result: each is held against the sha256 of its index."""
 
 SOURCES = {
     "render_environment": Source(files=(RENDERER,)),
@@ -39,37 +41,43 @@ SOURCES = {
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "fetch": Source(),
     "pack": Source(
-        ("shards.__main__:pack",), packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs")
+        ("shards.__main__:pack",),
+        packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
+        apart_from=FETCHING,
     ),
     "index": Source(("shards.__main__:index",)),
     # Validation cannot change weights.safetensors: an edited metric must not train again.
     "train_stage": Source(
         ("trainer.launch:run_stage",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.validation", "trainer.models", "trainer.cluster"),
+        apart_from=("trainer.validation", "trainer.models", "trainer.cluster", *FETCHING),
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
-    "baseline": Source(("eval.__main__:_track",), packages=("numpy", "pillow", "opencv-python-headless")),
+    "baseline": Source(
+        ("eval.__main__:_track",), packages=("numpy", "pillow", "opencv-python-headless"), apart_from=FETCHING
+    ),
     "adopt": Source(("eval.__main__:_adopt",), packages=("numpy",)),
     "predict": Source(
         ("trainer.predict:predict",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.models",),
+        apart_from=("trainer.models", *FETCHING),
         has_model=True,
     ),
-    "score": Source(("eval.__main__:_score",), packages=("numpy",)),
+    "score": Source(("eval.__main__:_score",), packages=("numpy",), apart_from=FETCHING),
     "table": Source(("eval.__main__:_table",), files=("eval/published.csv",)),
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),
         files=("eval/templates/dataset.html", "eval/templates/style.css"),
         packages=("jinja2", "matplotlib", "numpy", "pillow"),
+        apart_from=FETCHING,
     ),
     "report_page": Source(
         ("eval.__main__:_report",),
         files=("eval/templates/report.html", "eval/templates/style.css", "eval/published.csv"),
         packages=("jinja2", "pillow"),
+        apart_from=FETCHING,
     ),
 }
 

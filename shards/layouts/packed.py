@@ -15,8 +15,8 @@ from shards.store import ClipStore
 CLIPS_PER_SHARD = 64
 
 
-def read_packed(path: Path, choice: Choice = WHOLE) -> Iterator[Clip]:
-    """A packed data set: its index.json; only the chosen frames are decoded."""
+def read_packed(path: Path | str, choice: Choice = WHOLE) -> Iterator[Clip]:
+    """A packed data set: its index.json, or the URL of one; only the chosen frames are decoded."""
     store = ClipStore(path)
     rows = ((shard, row) for shard in store.shards for row in shard["clips"])
     for number, (shard, row) in enumerate(rows):

@@ -147,3 +147,14 @@ def test_training_does_not_depend_on_metrics_and_scoring_not_on_torch():
     assert not any(name.startswith("trainer.models") for name in validating)
     assert "eval.tapvid" in scoring
     assert not any(name.startswith("trainer") for name in scoring)
+
+
+def test_no_rule_is_run_again_for_the_way_that_shards_come():
+    from workflow.digest import ROOT, reach
+
+    parse_module.cache_clear()
+    for rule, source in sources.SOURCES.items():
+        entries = (*source.entries, *(["trainer.models.lbm.task"] if source.has_model else []))
+        reached = {name.split(":")[0].split("#")[0] for name in reach(entries, ROOT, source.apart_from)}
+        assert not reached & set(sources.FETCHING), rule
+    assert set(sources.FETCHING) <= {name.split(":")[0] for name in reach(["shards.store:ClipStore"], ROOT)}
