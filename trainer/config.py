@@ -104,8 +104,8 @@ class TrainingConfig:
             raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
         if self.compile and self.strategy != "ddp":
             raise ValueError(
-                f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling parts "
-                "that are gathered did not end; use training.compile=false"
+                f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "
+                "parts that are gathered did not end; use training.compile=false"
             )
         whole = self.global_batch_size
         if whole is not None and (whole < 1 or whole % max(1, self.batch_size)):
