@@ -43,7 +43,12 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
 
 def load_into(model: nn.Module, tensors: dict[str, torch.Tensor], where: Path) -> None:
     """Load a state dict strictly; raises ValueError that names the first keys that do not fit."""
-    own = model.state_dict()
+    check_keys(model.state_dict(), tensors, where)
+    model.load_state_dict(tensors)
+
+
+def check_keys(own: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], where: Path) -> None:
+    """Raise ValueError that names the first keys of `tensors` that do not fit a model's `own` state dict."""
     wrong = sorted(
         {f"{key} is missing" for key in own.keys() - tensors.keys()}
         | {f"{key} is unknown" for key in tensors.keys() - own.keys()}
@@ -55,7 +60,6 @@ def load_into(model: nn.Module, tensors: dict[str, torch.Tensor], where: Path) -
     )
     if wrong:
         raise ValueError(f"{where}: weights of another model: {'; '.join(wrong[:3])} ({len(wrong)} keys do not fit)")
-    model.load_state_dict(tensors)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -74,11 +78,22 @@ def load_checkpoint(path: Path, identity: str, older: Path | None = None) -> dic
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        then = f"go on from {older.name}" if older else "start this run again"
-        raise ValueError(f"{path}: damaged checkpoint ({reason}); delete it to {then}: rm {path}") from None
+        raise damaged(path, reason, older) from None
     if not isinstance(state, dict) or state.get("identity") != identity:
-        raise ValueError(
-            f"{path}: checkpoint of another recipe, data set or code; delete the folder {path.parent} to start again, "
-            "or put the former recipe back"
-        )
+        raise other_run(path)
     return state
+
+
+def damaged(path: Path, reason: str, older: Path | None) -> ValueError:
+    """The error for a checkpoint that cannot be read, with the command that goes back to the one before."""
+    then = f"go on from {older.name}" if older else "start this run again"
+    remove = "rm -r" if path.is_dir() else "rm"
+    return ValueError(f"{path}: damaged checkpoint ({reason}); delete it to {then}: {remove} {path}")
+
+
+def other_run(path: Path) -> ValueError:
+    """The error for a checkpoint of something else."""
+    return ValueError(
+        f"{path}: checkpoint of another recipe, data set or code; delete the folder {path.parent} to start again, "
+        "or put the former recipe back"
+    )

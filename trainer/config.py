@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.cluster import ClusterConfig
+from trainer.data_config import DataConfig
 from trainer.overrides import translate
 from trainer.pseudo.config import PseudoLabelConfig
 from trainer.strict import build, suggestion
@@ -20,10 +21,12 @@ CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
-HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints",)}
+HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints", "strategy")}
 """Keys by section that are no part of a run's identity."""
 NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
+STRATEGIES = ("ddp", "fsdp", "hsdp")
+"""How processes share a model (trainer.strategy)."""
 SCHEDULES = ("warmup_cosine", "one_cycle")
 """Functions of trainer.optim."""
 SCORES = {
@@ -33,103 +36,6 @@ SCORES = {
     **{f"delta_{pixels}": f"pts_within_{pixels}" for pixels in (1, 2, 4, 8, 16)},
 }
 """Scores of a validation, fractions of 1, and their names in eval.tapvid."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which clips are read and what a training sample is made of."""
-
-    dataset: str
-    """Name of a packed data set: its index is data/shards/<dataset>/index.json."""
-    num_frames: int = 24
-    """Length of the window that is cut from a clip."""
-    min_frames: int | None = None
-    """Every step draws its own length, uniform from this to num_frames, for all ranks; null: num_frames always."""
-    max_frame_stride: int = 1
-    """A window takes every k-th frame, k uniform from 1 to this (and to what the clip's length allows)."""
-    num_points: int = 256
-    """Tracks per sample, drawn among those visible in the window's first frame (and in those that follow here)."""
-    sample_vis_middle_frame: bool = False
-    """Tracks visible in frame num_frames // 2 may be drawn too; one visible in both has two chances."""
-    sample_vis_last_frame: bool = False
-    """The same for the last frame."""
-    max_distance: float | None = None
-    """Tracks that are ever this many pixels of the sample from its centre are not drawn; where no other is left, the
-    sample is `valid` nowhere. null: no limit."""
-    random_query_share: float = 0.25
-    """Share of the points whose query is a random visible frame instead of the first visible one; 1.0: all of them."""
-    num_workers: int = 0
-    """Loader processes per rank; 0 decodes in the training process. Never changes what is read."""
-    prefetch_factor: int = 2
-    """Batches that each loader process makes ahead: at most num_workers times this many wait in memory."""
-    on_error: str = "stop"
-    """What a clip that cannot be used does (damaged, too short, no visible point): `stop` the training, or `skip` to
-    another clip, said on stderr and counted in metrics.jsonl."""
-    augment: bool = True
-    """False: the crop in the middle, and colours as they are. Lengths below are pixels of the clip."""
-    crop_size: tuple[int, int] | None = None
-    """Height and width of a sample; null keeps the clip's own size."""
-    max_padding: int = 24
-    """Black pixels added to each side, uniform from 0 to this."""
-    scale_range: tuple[float, float] = (0.75, 1.25)
-    """Bounds of the uniform scale of the first frame."""
-    scale_drift: float = 0.05
-    """Bound of the uniform change of scale at the second frame, per axis; later changes keep 0.8 of the last one."""
-    crop_margin: int = 10
-    """The resized frame exceeds the crop by at least this."""
-    crop_drift: int = 15
-    """Bound of the crop's uniform step at the second frame, per axis; later steps keep 0.8 of the last one."""
-    flip: bool = True
-    """Mirror horizontally and vertically, each for half of the samples."""
-    eraser_probability: float = 0.5
-    """Probability for each frame after the first that rectangles get their mean colour (points there are hidden)."""
-    replace_probability: float = 0.5
-    """The same for rectangles filled from another place of the clip, with other colours."""
-    max_patches: int = 10
-    """A frame that is erased or replaced gets 1 to this many rectangles."""
-    patch_size: tuple[int, int] = (2, 100)
-    """Sides of these rectangles: from the first to below the second."""
-    jitter_probability: float = 0.25
-    """Probability for a sample that brightness, contrast, saturation and hue change, for each frame anew."""
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.0796
-    """Bound of the turn of hues, 1 is a whole circle (published: 0.25 / 3.14)."""
-    blur_probability: float = 0.25
-    blur_kernel: int = 11
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Bounds of the uniform sigma, for each frame anew."""
-
-    def __post_init__(self) -> None:
-        if self.on_error not in ("stop", "skip"):
-            raise ValueError(f"data.on_error={self.on_error}; use stop or skip")
-        if self.blur_kernel % 2 == 0:
-            raise ValueError(f"data.blur_kernel={self.blur_kernel} must be odd")
-        for name, lowest in {
-            "num_frames": 1, "max_frame_stride": 1, "num_points": 1, "num_workers": 0, "prefetch_factor": 1,
-            "max_padding": 0, "crop_margin": 0, "crop_drift": 0, "max_patches": 1, "blur_kernel": 1,
-            "scale_drift": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
-        }.items():  # fmt: skip
-            if getattr(self, name) < lowest:
-                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {lowest}")
-        for name in ("random_query_share", "eraser_probability", "replace_probability", "jitter_probability",
-                     "blur_probability"):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data.{name}={getattr(self, name)} must lie in 0..1")
-        if self.min_frames is not None and not 1 <= self.min_frames <= self.num_frames:
-            raise ValueError(f"data.min_frames={self.min_frames} must lie in 1..{self.num_frames} (data.num_frames)")
-        if self.max_distance is not None and self.max_distance <= 0:
-            raise ValueError(f"data.max_distance={self.max_distance} must be positive, or null")
-        if self.hue > 0.5:
-            raise ValueError(f"data.hue={self.hue} must be at most 0.5, half of the circle")
-        if self.crop_size is not None and min(self.crop_size) < 1:
-            raise ValueError(f"data.crop_size={list(self.crop_size)} must be at least 1 x 1, or null")
-        for name, (low, high) in (
-            ("scale_range", self.scale_range), ("blur_sigma", self.blur_sigma), ("patch_size", self.patch_size),
-        ):  # fmt: skip
-            if not 0 < low <= high or (name == "patch_size" and low == high):
-                raise ValueError(f"data.{name}=[{low}, {high}]: give two positive bounds, the smaller one first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +79,13 @@ class TrainingConfig:
     batch_size: int = 4
     """Clips per process and micro-batch."""
     accumulation_steps: int = 1
+    global_batch_size: int | None = None
+    """Clips of a step of all processes together: accumulation_steps follows from it and from their number, which is no
+    part of the run's identity then, so a run may be resumed with another one. null: batch_size times
+    accumulation_steps times the number of processes."""
+    strategy: str = "ddp"
+    """How processes share the model: ddp (each has all of it), fsdp (each has a shard) or hsdp (shards within a node,
+    copies of them between nodes). Never part of the identity: a run may be resumed with another one."""
     precision: str = "fp32"
     """fp32, bf16 (no scaler) or fp16 (with a gradient scaler). bf16 and fp16 need a GPU."""
     seed: int = 42
@@ -186,6 +99,21 @@ class TrainingConfig:
     """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
     compile: bool = False
     """Let torch.compile translate parts of the model: a minute at the start, rounding other than without."""
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
+        if self.compile and self.strategy != "ddp":
+            raise ValueError(
+                f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "
+                "parts that are gathered did not end; use training.compile=false"
+            )
+        whole = self.global_batch_size
+        if whole is not None and (whole < 1 or whole % max(1, self.batch_size)):
+            raise ValueError(
+                f"training.global_batch_size={whole} must be a multiple of training.batch_size={self.batch_size}, "
+                "or null"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,6 +310,8 @@ def what_decides(recipe: Recipe) -> dict[str, Any]:
     values = {key: value for key, value in as_dict(recipe).items() if key not in (*NO_WEIGHTS, "exp_name")}
     for section, names in HOW_IT_RUNS.items():
         values[section] = {key: value for key, value in values[section].items() if key not in names}
+    if recipe.training.global_batch_size is not None:
+        del values["training"]["accumulation_steps"]  # it follows from the number of processes
     return values
 
 

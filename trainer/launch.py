@@ -3,12 +3,10 @@
 import argparse
 import os
 import sys
-import warnings
 from multiprocessing import forkserver, resource_tracker
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from shards import ClipStore
 from shards.files import write_bytes
@@ -24,24 +22,13 @@ from trainer.optim import make_optimizer
 from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
 from trainer.published import read_published
-from trainer.run import Run, describe_run, open_run, recipe_text
-from trainer.validation import Validator
+from trainer.run import Run, describe_run, fit_to_processes, open_run, recipe_text
+from trainer.strategy import Objective, distribute, is_sharded, whole_model
+from trainer.validation import Best, Validator
 from trainer.wandb_mirror import WandbMirror, wandb_mirror
 
 BEST = "best.safetensors"
 """The weights with the best validation, in the output folder where there is a validation."""
-
-
-class Objective(nn.Module):
-    """A model and its task's losses as one module whose forward DDP can wrap."""
-
-    def __init__(self, model: nn.Module, task):
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Scalar losses by name, already weighted."""
-        return self.task.losses(self.model, batch)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -76,7 +63,7 @@ def main(arguments: list[str]) -> int:
             return 0
         with process_group(recipe.training.threads) as process:
             run = describe_run(recipe, paths, process.world_size)
-            run_stage(recipe, run, process)
+            run_stage(fit_to_processes(recipe, process.world_size), run, process)
     except Interrupted as told:
         if rank_in_environment() == 0:
             print(told, file=sys.stderr)
@@ -111,13 +98,13 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     with wandb_mirror(recipe, run, process) as mirror:
         if validator and state.owes_validation:
             validate_now(recipe, run, process, state, validator, mirror)
-        distribute(recipe, process, state)
         if state.step < state.num_steps:
             train_rest(recipe, run, process, state, validator, mirror)
         if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
             validate_now(recipe, run, process, state, validator, mirror)
+    whole = whole_model(recipe, state.objective, state.model)
     if process.is_main:
-        finish(recipe, run, state, has_validation=validator is not None)
+        finish(recipe, run, whole, state.best if validator else None)
     barrier()
     if lock:
         lock.close()
@@ -147,9 +134,10 @@ def train_rest(
         train(recipe, run, process, state, loader, validator, stop, mirror)
         barrier()  # rank 0 has saved
     if state.step < state.num_steps:
+        saved = run.sharded_checkpoint if is_sharded(state.objective) else run.checkpoint
         raise Interrupted(
             f"{recipe.exp_name}: {stop.signal_name} after step {state.step} of {state.num_steps}; saved in "
-            f"{run.checkpoint(state.step)}, and the same command goes on there"
+            f"{saved(state.step)}, and the same command goes on there"
         )
 
 
@@ -177,10 +165,11 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     model.to(process.device)
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
+    objective = distribute(recipe, process, Objective(model, task))
     num_clips = len(ClipStore(run.index))
     return State(
         model=model,
-        objective=Objective(model, task),
+        objective=objective,
         optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
         scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
         step=0,
@@ -188,22 +177,6 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         num_clips=num_clips,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
     )
-
-
-def distribute(recipe: Recipe, process: Process, state: State) -> None:
-    """Wrap the objective in DDP where there are several processes; compile the model's parts where the recipe asks.
-
-    The buckets that DDP exchanges are the gradients themselves (no second copy of them). Not used: static_graph, which
-    saves nothing where all parameters take part and forbids no_sync; find_unused_parameters, for the same reason.
-    """
-    if recipe.training.compile:
-        for part in state.objective.task.parts_to_compile(state.model):
-            part.compile()  # in place
-    if process.world_size > 1:
-        # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        devices = [process.local_rank] if process.device.type == "cuda" else None
-        state.objective = DistributedDataParallel(state.objective, device_ids=devices, gradient_as_bucket_view=True)
 
 
 def steps_per_epoch(recipe: Recipe, num_clips: int, process: Process) -> int:
@@ -230,17 +203,17 @@ def announce(recipe: Recipe, run: Run, process: Process, state: State) -> None:
     if process.is_main:
         begin = f"resuming at step {state.step} of" if state.step else "training"
         where = f"{process.world_size} x {process.device.type}"
+        where += f" ({recipe.training.strategy})" if process.world_size > 1 else ""
         print(
             f"{recipe.exp_name}: {begin} {state.num_steps} steps on {where}, run folder {run.folder}", file=sys.stderr
         )
 
 
-def finish(recipe: Recipe, run: Run, state: State, *, has_validation: bool) -> None:
+def finish(recipe: Recipe, run: Run, model: nn.Module, best: Best | None) -> None:
     """Write the finished files and say where they are; best.safetensors is there where validation found a best one."""
-    best = state.best if has_validation else None
     if best:
         write_bytes(run.output / BEST, run.best_weights(best.step).read_bytes())
-    save_weights(run.output / "weights.safetensors", state.model, recipe)
+    save_weights(run.output / "weights.safetensors", model, recipe)
     write_bytes(run.output / "untrained.safetensors", run.untrained.read_bytes())
     write_bytes(run.output / "metrics.jsonl", run.metrics.read_bytes())
     write_bytes(run.output / "recipe.yaml", recipe_text(recipe).encode())

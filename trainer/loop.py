@@ -5,15 +5,16 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from shards import sample_ids
+from shards.files import remove
 from trainer.batch import Batch
-from trainer.checkpoint import load_checkpoint, load_into, save_checkpoint
+from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
 from trainer.interruption import StopRequest
@@ -21,6 +22,8 @@ from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
 from trainer.run import Run
+from trainer.sharded import load_sharded, save_sharded
+from trainer.strategy import clip_gradients, is_sharded, no_sync_unless, shard_like, whole_model
 from trainer.validation import Best, Validator, forget_other_best
 from trainer.wandb_mirror import WandbMirror
 
@@ -29,7 +32,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(kw_only=True)
 class State:
-    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP, or not)."""
+    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP or FSDP, or not)."""
 
     model: nn.Module
     objective: nn.Module
@@ -83,7 +86,7 @@ def train(
                 for name, part in add_gradients(recipe, process, state, micro_batch).items():
                     losses[name] = losses.get(name, 0) + part
         scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optimizer.max_gradient_norm)
+        norm = clip_gradients(state.model, recipe.optimizer.max_gradient_norm)
         scaler.step(optimizer)
         scaler.update()
 
@@ -98,8 +101,10 @@ def train(
             progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
         if is_validation:
-            state.best = validator.validate(state.model, state.best, done, progress)
-        if is_save and process.is_main:
+            state.best = validator.validate(
+                whole_model(recipe, state.objective, state.model), state.best, done, progress
+            )
+        if is_save:
             save(recipe, run, process, state)
         if is_stop:
             stop.requeue()  # before anything that may wait for a network
@@ -124,10 +129,16 @@ def validate_now(
 ) -> None:
     """Score a model between steps: one that was asked to stop before, or one whose steps were all done before."""
     progress = Progress(run, recipe, start=state.step, num_steps=state.num_steps, process=process, mirror=mirror)
-    state.best, state.owes_validation = validator.validate(state.model, state.best, state.step, progress), False
+    score(recipe, state, validator, progress)
+    state.owes_validation = False
     progress.close()
-    if process.is_main:
-        save(recipe, run, process, state)
+    save(recipe, run, process, state)
+
+
+def score(recipe: Recipe, state: State, validator: Validator, progress: Progress) -> None:
+    """Score the model after the steps done, with all of its weights in every process, and note the best so far."""
+    whole = whole_model(recipe, state.objective, state.model)
+    state.best = validator.validate(whole, state.best, state.step, progress)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -147,13 +158,6 @@ def micro_batches(
     chunks = [{key: value.chunk(parts)[i] for key, value in batch.items()} for i in range(parts)]
     for i, chunk in enumerate(chunks):
         yield i == parts - 1, {key: value.to(device, non_blocking=True) for key, value in chunk.items()}
-
-
-def no_sync_unless(last: bool, objective: nn.Module) -> contextlib.AbstractContextManager:
-    """Exchange gradients between ranks only in the last micro-batch of a step."""
-    if last or not isinstance(objective, DistributedDataParallel):
-        return contextlib.nullcontext()
-    return objective.no_sync()
 
 
 def autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager:
@@ -191,21 +195,33 @@ def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.G
 
 
 def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
-    """Write everything that the next step depends on; older checkpoints, and what only they named, go afterwards."""
+    """Write everything that the next step depends on; older checkpoints, and what only they named, go afterwards.
+
+    All processes call it together: rank 0 writes a file, or all of them the folder of a sharded model.
+    """
     saved = {
         "identity": run.identity,
         "step": state.step,
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "best": asdict(state.best) if state.best else None,
         "owes_validation": state.owes_validation,
         **position(recipe, process, state),
     }
-    save_checkpoint(run.checkpoint(state.step), saved)
-    for path in run.checkpoints[: -recipe.training.keep_checkpoints]:
-        path.unlink()
-    forget_other_best(run, state.best)
+    if is_sharded(state.objective):
+        path = run.sharded_checkpoint(state.step)
+        save_sharded(path, state.model, state.optimizer, saved)
+    else:
+        path = run.checkpoint(state.step)
+        if process.is_main:
+            whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
+            save_checkpoint(path, saved | whole)
+    if process.is_main:
+        for other in run.checkpoints:
+            if other.stem == path.stem and other != path:  # of the same step by another strategy
+                remove(other)
+        for other in run.checkpoints[: -recipe.training.keep_checkpoints]:
+            remove(other)
+        forget_other_best(run, state.best)
 
 
 def position(recipe: Recipe, process: Process, state: State) -> dict[str, Any]:
@@ -221,23 +237,41 @@ def position(recipe: Recipe, process: Process, state: State) -> dict[str, Any]:
 
 
 def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
-    """Continue where the run's newest checkpoint, if there is one, left off.
+    """Continue where the run's newest checkpoint, if there is one, left off; it may be of another strategy.
 
     Raises ValueError where it is damaged, and where the next step would draw other random numbers or read other clips
     than when it was written.
     """
     if run.checkpoints:
         older, path = [None, *run.checkpoints][-2:]
-        saved = load_checkpoint(path, run.identity, older)
-        load_into(state.model, saved["model"], path)
-        state.optimizer.load_state_dict(saved["optimizer"])
+        if path.is_dir():
+            saved = load_sharded(path, run.identity, state.model, state.optimizer, older)
+        else:
+            saved = load_checkpoint(path, run.identity, older)
+            load_whole(path, saved, state)
         state.scaler.load_state_dict(saved["scaler"])
         state.step = saved["step"]
         state.best = Best(**saved["best"]) if saved["best"] else None
         state.owes_validation = saved.get("owes_validation", False)
         for name, now in position(recipe, process, state).items():
-            if saved[name] != now:
+            was = saved[name]
+            if name == "random":  # seeds by rank: there may be another number of them
+                was, now = was[: len(now)], now[: len(was)]
+            if was != now:
                 raise ValueError(
                     f"{path}: step {state.step} would not go on with the {name} position of the checkpoint: "
                     f"the code has changed since; delete the folder {run.folder} to start again"
                 )
+
+
+def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
+    """Load the whole model and optimiser of a checkpoint's file; a process with a shard takes its part of them."""
+    own, optimizer = state.model.state_dict(), saved["optimizer"]
+    check_keys(own, saved["model"], path)
+    state.model.load_state_dict(shard_like(saved["model"], own))
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        number: shard_like(values, {key: parameters[number] if value.ndim else value for key, value in values.items()})
+        for number, values in optimizer["state"].items()
+    }
+    state.optimizer.load_state_dict(optimizer | {"state": moments})

@@ -1,14 +1,15 @@
 """The private folder of one training, addressed by what it is made of: runs/<exp_name>/<identity>/.
 
 A changed recipe, data set, initial weight file or code gives another identity and so another folder:
-nothing ever resumes from a checkpoint of something else.
+nothing ever resumes from a checkpoint of something else. So does another number of processes, unless the recipe says
+the global batch.
 """
 
 import fcntl
 import hashlib
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,10 +37,15 @@ class Run:
         """The file of the state after `step` steps."""
         return self.folder / f"checkpoint-{step:08}.pt"
 
+    def sharded_checkpoint(self, step: int) -> Path:
+        """The folder of the state after `step` steps of processes that each hold a shard of it."""
+        return self.folder / f"checkpoint-{step:08}.sharded"
+
     @property
     def checkpoints(self) -> list[Path]:
-        """The files that are there, the newest last; `checkpoint.pt` is of a time when there was one without number."""
-        return sorted(self.folder.glob("checkpoint.pt")) + sorted(self.folder.glob("checkpoint-*.pt"))
+        """What is there, the newest last; `checkpoint.pt` is of a time when there was one without number."""
+        numbered = [*self.folder.glob("checkpoint-*.pt"), *self.folder.glob("checkpoint-*.sharded")]
+        return sorted(self.folder.glob("checkpoint.pt")) + sorted(numbered)
 
     @property
     def metrics(self) -> Path:
@@ -86,7 +92,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         "index": sha256_of(index),
         "init_weights": sha256_of(init_weights) if init_weights else None,
         "source": paths.source_digest,
-        "world_size": world_size,
+        "world_size": world_size if recipe.training.global_batch_size is None else None,
     } | ({"teachers": [sha256_of(path) for path in teachers]} if teachers else {})
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Run(
@@ -105,6 +111,28 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
             "seed": recipe.training.seed,
         },
     )
+
+
+def fit_to_processes(recipe: Recipe, world_size: int) -> Recipe:
+    """The recipe with the accumulation_steps that training.global_batch_size asks of so many processes.
+
+    Raises ValueError where it cannot be dealt to them in whole micro-batches, or says something else.
+    """
+    training = recipe.training
+    if training.global_batch_size is None:
+        return recipe
+    steps, rest = divmod(training.global_batch_size, training.batch_size * world_size)
+    if rest:
+        raise ValueError(
+            f"training.global_batch_size={training.global_batch_size} cannot be dealt to {world_size} processes in "
+            f"micro-batches of {training.batch_size}; use another number of processes, or a smaller training.batch_size"
+        )
+    if training.accumulation_steps not in (1, steps):
+        raise ValueError(
+            f"training.accumulation_steps={training.accumulation_steps}, but training.global_batch_size="
+            f"{training.global_batch_size} on {world_size} processes makes {steps}; leave one of them away"
+        )
+    return replace(recipe, training=replace(training, accumulation_steps=steps))
 
 
 def open_run(run: Run, recipe: Recipe) -> IO[str]:

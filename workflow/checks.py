@@ -68,7 +68,7 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
             f"train with data.num_frames={frames} or make longer clips"
         )
     batch_size, steps, processes = training["batch_size"], training["accumulation_steps"], plan.stages[stage].processes
-    global_batch = batch_size * steps * processes
+    global_batch = training["global_batch_size"] or batch_size * steps * processes
     if training["num_epochs"] is not None and dataset.is_rendered and dataset.num_clips < global_batch:
         raise ValueError(
             f"stages.{stage}: an epoch of {dataset.num_clips} clips ({dataset.name}) has no whole batch of "

@@ -18,10 +18,10 @@ from shards import sample_ids
 from trainer.checkpoint import load_checkpoint, save_checkpoint
 from trainer.config import Recipe, compose
 from trainer.distributed import Process
-from trainer.launch import distribute
 from trainer.loop import State, restore, save, seed_step, train
 from trainer.optim import learning_rate_at, make_optimizer
 from trainer.run import Run
+from trainer.strategy import Objective, distribute
 
 NUM_CLIPS = 5
 ALONE = Process(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
@@ -206,8 +206,8 @@ def test_a_compiled_objective_trains_the_same_weights(tmp_path):
     for overrides in ([], ["training.compile=true"]):
         recipe = recipe_with(*overrides)
         state = make_state(recipe)
-        state.objective.task = SimpleNamespace(parts_to_compile=lambda model: [model.linear])
-        distribute(recipe, ALONE, state)
+        task = SimpleNamespace(parts_to_compile=lambda model: [model.linear], losses=lambda model, batch: model(batch))
+        state.objective = distribute(recipe, ALONE, Objective(state.model, task))
         parts = state.objective.task.parts_to_compile(state.model)
         assert {part._compiled_call_impl is None for part in parts} == {not overrides}
         train(recipe, make_run(tmp_path / str(len(trained))), ALONE, state, batches(0))

@@ -8,6 +8,7 @@ from torch import nn
 from trainer.config import build as build_dataclass
 from trainer.models.cotracker3.config import Cotracker3Config
 from trainer.models.cotracker3.model import Cotracker3
+from trainer.models.cotracker3.update_former import CrossBlock, SelfBlock
 
 COMPUTED = ("time_emb", "pos_emb")
 """Parts of the names of what the constructor computes."""
@@ -31,6 +32,12 @@ def fit_weights(tensors: dict[str, torch.Tensor], model: Cotracker3) -> dict[str
 def parts_to_compile(model: Cotracker3) -> list[nn.Module]:
     """What torch.compile takes as one program each: the encoder and the transformer."""
     return [model.fnet, model.updateformer]
+
+
+def parts_to_shard(model: Cotracker3) -> list[nn.Module]:
+    """What FSDP gathers one at a time: the encoder and the transformer's blocks."""
+    blocks = (SelfBlock, CrossBlock)
+    return [model.fnet, *(module for module in model.updateformer.modules() if isinstance(module, blocks))]
 
 
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

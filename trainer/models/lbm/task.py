@@ -39,6 +39,14 @@ def parts_to_compile(model: Lbm) -> list[nn.Module]:
     return [model.backbone, *(module for module in model.modules() if isinstance(module, FeedForward))]
 
 
+def parts_to_shard(model: Lbm) -> list[nn.Module]:
+    """What FSDP gathers one at a time: the encoder and the feed-forward nets, which are three quarters of the weights.
+
+    The layers are no such parts: the memory and the fused maps read their weights from outside.
+    """
+    return parts_to_compile(model)
+
+
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weighted losses by name of a batch: video (B, T, H, W, 3) uint8, queries, tracks, visible in source pixels."""
     video = batch["video"].permute(0, 1, 4, 2, 3)
