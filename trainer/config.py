@@ -21,7 +21,7 @@ CONFIG_DIRECTORY = Path(__file__).resolve().parents[1] / "config"
 HOW_DATA_COMES = ("num_workers", "prefetch_factor", "on_error")
 """Keys of `data` that are no part of a run's identity. `on_error` is among them because whole clips give the same
 weights with either value, and because a training that a damaged clip stopped goes on from its checkpoint by `skip`."""
-HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints", "strategy")}
+HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints", "strategy", "max_step_minutes")}
 """Keys by section that are no part of a run's identity."""
 NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
@@ -93,6 +93,8 @@ class TrainingConfig:
     """Steps between two checkpoints."""
     keep_checkpoints: int = 1
     """The newest so many stay in the run's folder; never part of its identity."""
+    max_step_minutes: float | None = 30.0
+    """A process whose step takes longer ends with the stacks of its threads; never part of the identity. null: none."""
     threads: int = 1
     """CPU threads per process."""
     sync_batch_norm: bool = False
@@ -103,6 +105,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
+        if self.max_step_minutes is not None and self.max_step_minutes <= 0:
+            raise ValueError(f"training.max_step_minutes={self.max_step_minutes} must be positive, or null")
         if self.compile and self.strategy != "ddp":
             raise ValueError(
                 f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "

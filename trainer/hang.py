@@ -17,7 +17,7 @@ class Watch:
     legitimately takes long, such as a validation, runs between `pause` and the next `step`.
     """
 
-    def __init__(self, minutes: float | None, name: str, rank: int = 0):
+    def __init__(self, minutes: float | None, name: str = "", rank: int = 0):
         """minutes: of one step; None watches nothing. name: of the training, for the message."""
         self.seconds = None if minutes is None else 60 * minutes
         self.name, self.rank = name, rank
@@ -40,7 +40,7 @@ class Watch:
         self._beat.set()
         if self.seconds is not None:
             # Written in C: it also ends a process whose interpreter is stuck, where the thread below cannot speak.
-            faulthandler.dump_traceback_later(self.seconds + SECONDS_TO_SAY_SO, exit=True)
+            faulthandler.dump_traceback_later(self.seconds + SECONDS_TO_SAY_SO, exit=True, file=sys.__stderr__)
 
     def pause(self) -> None:
         """Watch nothing until the next step begins."""
@@ -63,5 +63,5 @@ class Watch:
             file=sys.stderr,
             flush=True,
         )
-        faulthandler.dump_traceback(all_threads=True)
+        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         os._exit(EXIT_CODE)

@@ -15,6 +15,7 @@ from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.hang import Watch
 from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
 from trainer.loop import State, restore, train, validate_now
 from trainer.models import TASKS
@@ -130,8 +131,9 @@ def train_rest(
         world_size=process.world_size,
         make=make_video_sample if state.labeller else make_sample,
     )
-    with StopRequest(process) as stop:
-        train(recipe, run, process, state, loader, validator, stop, mirror)
+    watch = Watch(recipe.training.max_step_minutes, recipe.exp_name, process.rank)
+    with StopRequest(process) as stop, watch:
+        train(recipe, run, process, state, loader, validator, stop, mirror, watch)
         barrier()  # rank 0 has saved
     if state.step < state.num_steps:
         saved = run.sharded_checkpoint if is_sharded(state.objective) else run.checkpoint

@@ -17,6 +17,7 @@ from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
+from trainer.hang import Watch
 from trainer.interruption import StopRequest
 from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
@@ -61,6 +62,7 @@ def train(
     validator: Validator | None = None,
     stop: StopRequest | None = None,
     mirror: WandbMirror | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train in place from `state.step` to `state.num_steps`, or until the state is saved once `stop` is asked for.
 
@@ -69,11 +71,12 @@ def train(
     the learning rate (as in the reference); weights and AdamW's own state stay. Raises FloatingPointError when a logged
     value is not finite; the last checkpoint stays.
     """
-    optimizer, scaler = state.optimizer, state.scaler
+    optimizer, scaler, watch = state.optimizer, state.scaler, watch or Watch(None)
     start, num_steps = state.step, state.num_steps
     progress = Progress(run, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
     num_skipped = 0  # since the last row
+    watch.step(start)
     for step, batch in enumerate(loader, start=start):
         num_skipped += sum(batch.pop("num_skipped").tolist()) if "num_skipped" in batch else 0
         seed_step(recipe.training.seed, step, process.rank)
@@ -100,15 +103,15 @@ def train(
             check_finite(row, step, run, scaler)
             progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
-        if is_validation:
-            state.best = validator.validate(
-                whole_model(recipe, state.objective, state.model), state.best, done, progress
-            )
         if is_save:
+            watch.pause()  # a validation, or a slow disk, may take longer than a step
+            if is_validation:
+                score(recipe, state, validator, progress)
             save(recipe, run, process, state)
         if is_stop:
             stop.requeue()  # before anything that may wait for a network
             break
+        watch.step(done)
     progress.close()
 
 

@@ -50,7 +50,7 @@ SOURCES = {
     "train_stage": Source(
         ("trainer.launch:run_stage",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.validation", "trainer.models", "trainer.cluster", *FETCHING),
+        apart_from=("trainer.validation", "trainer.models", "trainer.cluster", "trainer.hang", *FETCHING),
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),

@@ -1,10 +1,14 @@
 """A training that stands still ends with the stacks of all of its ranks."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from tests.trainer.test_training import command
 from trainer.hang import EXIT_CODE, Watch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,3 +66,33 @@ def test_steps_in_time_go_on():
         for step in range(8):
             watch.step(step)
             time.sleep(0.1)
+
+
+STUCK = """
+import sys, time
+from trainer import loop
+from trainer.launch import main
+
+add = loop.add_gradients
+
+def add_gradients(recipe, process, state, batch):
+    if state.step == 2 and process.rank == 1:
+        time.sleep(600)
+    return add(recipe, process, state, batch)
+
+loop.add_gradients = add_gradients
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_ends_the_training_and_says_where(tmp_path, dataset):
+    dataset(num_clips=6)
+    (tmp_path / "stuck.py").write_text(STUCK)
+    words = command(tmp_path, "training.max_step_minutes=0.2")
+    words[words.index("trainer.launch") - 1 : words.index("trainer.launch") + 1] = [str(tmp_path / "stuck.py")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    found = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+    assert found.returncode != 0
+    told = found.stderr.split("error (rank 1): lbm stands still: more than 0.2 minutes since step 2 ")
+    assert len(told) == 2 and "in add_gradients" in told[1], found.stderr[-3000:]
