@@ -81,12 +81,12 @@ def strike(drill: Drill, process: subprocess.Popen) -> None:
     if blow == BLOWS[1] and jobs:
         with contextlib.suppress(ProcessLookupError):
             os.kill(drill.generator.choice(jobs), signal.SIGKILL)
-        process.wait(timeout=300)
+        process.wait(timeout=900)  # what does not need the job goes on
     elif blow == BLOWS[2]:
         for number in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGTERM)
-        process.wait(timeout=300)
+        process.wait(timeout=900)  # what does not need the job goes on
     else:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

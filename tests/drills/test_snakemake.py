@@ -19,7 +19,7 @@ def test_a_second_snakemake_in_the_folder_is_refused_and_disturbs_nothing(tmp_pa
     first = kills.start(root)
     wait_for("data/clips/tiny/.*", root, first)
     second = subprocess.run(
-        kills.COMMAND, cwd=root, env=environment_of(root), capture_output=True, text=True, timeout=60
+        kills.COMMAND, cwd=root, env=environment_of(root), capture_output=True, text=True, timeout=200
     )
     assert second.returncode == 1
     assert "Directory cannot be locked" in second.stderr and "--unlock" in second.stderr

@@ -20,6 +20,7 @@ from tests.workflow.test_kill import RENDERER, prepare
 MISSING = what_is_missing()
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(2400),  # the graph once and a training again; other tests may run beside them
     pytest.mark.skipif(bool(MISSING), reason=f"no Slurm can be started: {MISSING}"),
     pytest.mark.skipif(not RENDERER.exists(), reason=f"no renderer at {RENDERER}: snakemake renderer"),
 ]
@@ -61,7 +62,7 @@ def start(root: Path, target: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, root: Path) -> None:
-    assert process.wait(timeout=500) == 0, (root / "out.log").read_text()[-4000:]
+    assert process.wait(timeout=1000) == 0, (root / "out.log").read_text()[-4000:]
 
 
 def jobs(state: str = "all") -> list[tuple[str, str, int, str]]:
@@ -111,7 +112,7 @@ def test_a_training_that_gets_notice_is_saved_queued_again_and_ends_with_the_sam
     assert weights(root) == calm
 
 
-def wait_for(look, process: subprocess.Popen, root: Path, patience_s: float = 200) -> list:
+def wait_for(look, process: subprocess.Popen, root: Path, patience_s: float = 400) -> list:
     """What `look` finds, as soon as it finds something while the process runs."""
     deadline = time.monotonic() + patience_s
     while not (found := look()):

@@ -37,7 +37,7 @@ class Graph:
             env=environment_of(self.root),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
 
     def plan(self, *words: str) -> dict[str, int]:

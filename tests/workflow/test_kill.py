@@ -27,6 +27,7 @@ MOMENTS = {
 }
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(not RENDERER.exists(), reason=f"no renderer at {RENDERER}: snakemake renderer"),
 ]
 
@@ -57,7 +58,7 @@ def kill_all(process: subprocess.Popen, root: Path) -> None:
 
 
 def wait_for(pattern: str, root: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while not any(root.glob(pattern)):
         assert process.poll() is None, f"ended before {pattern} was seen: {(root / 'out.log').read_text()[-2000:]}"
         assert time.monotonic() < deadline, pattern
@@ -69,7 +70,7 @@ def finish(root: Path) -> None:
     unlock = [*COMMAND, "--unlock"]
     subprocess.run(unlock, cwd=root, env=environment_of(root), check=True, capture_output=True, timeout=60)
     process = start(root)
-    assert process.wait(timeout=400) == 0, (root / "out.log").read_text()[-4000:]
+    assert process.wait(timeout=900) == 0, (root / "out.log").read_text()[-4000:]
 
 
 def products(root: Path) -> dict[str, str]:
