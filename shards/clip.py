@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from shards.people.person import Person
+
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """A key names members of a tar: a dot would end it there, and USTAR has room for 100 characters in all."""
 
@@ -35,6 +37,8 @@ class Clip:
     """(N,) int32, the frame in which each point was chosen; -1 where that frame is not in this clip"""
     world_m: np.ndarray | None = None
     """(T, N, 3) float32 metres, the points' positions in the world, finite"""
+    person: Person | None = None
+    """The one person of each frame; `tracks` are the joints then, and `visible` says which of them are seen."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Whatever JSON can hold: seeds, camera, assets, licences."""
 
@@ -48,6 +52,8 @@ class Clip:
         if self.depth_m is not None:
             self._check_depth(self.depth_m)
         self._check_points()
+        if self.person is not None:
+            self._check_person(self.person)
         self._check_metadata()
 
     def _check_tracks(self) -> None:
@@ -91,6 +97,16 @@ class Clip:
             if not np.isfinite(self.world_m).all():
                 bad = [int(i) for i in np.argwhere(~np.isfinite(self.world_m))[0]]
                 self._refuse("world_m", f"is NaN or infinite at [frame, point, axis] = {bad}")
+
+    def _check_person(self, person: Any) -> None:
+        if not isinstance(person, Person):
+            self._refuse("person", f"is {type(person).__name__}, expected Person")
+        found, expected = person.joints_m.shape[:2], self.visible.shape
+        if found != expected:
+            self._refuse("person", f"has {found} frames and joints, expected {expected} to fit the tracks")
+        if person.parts is not None and person.parts.shape != self.video.shape[:3]:
+            shape = person.parts.shape
+            self._refuse("person", f"has parts of shape {shape}, expected {self.video.shape[:3]} to fit the video")
 
     def _check_metadata(self) -> None:
         if not isinstance(self.metadata, dict):

@@ -90,7 +90,7 @@ def _describe_frames(old: dict[str, Any], old_codec: str, new: dict[str, Any], n
 
 
 def _is_annotation(name: str) -> bool:
-    return name.endswith((".npy", ".json"))
+    return name.endswith((".npy", ".npz", ".json"))
 
 
 def _describe_pair(old: Any, new: Any) -> str | None:

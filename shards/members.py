@@ -12,9 +12,12 @@ from shards.clip import Clip
 from shards.codecs import codec_named, decode_rgb
 from shards.codecs import decode_codes as decode_codes  # for readers of layouts, as are decode_rgb and encode_png
 from shards.codecs import encode_png as encode_png
+from shards.people.person import decode_person, encode_person
 
 ANNOTATIONS = ("tracks.npy", "visible.npy", "metadata.json")
-OPTIONAL = {"object_id": "object_id.npy", "query_frame": "query_frame.npy", "world_m": "world.npy"}
+OPTIONAL = {
+    "object_id": "object_id.npy", "query_frame": "query_frame.npy", "world_m": "world.npy", "person": "person.npz",
+}  # fmt: skip
 """Fields of a Clip that it may lack, and their members, in the order in which they are packed."""
 
 
@@ -47,7 +50,8 @@ def encode_clip(clip: Clip, codec: str = "png") -> dict[str, bytes]:
     present = optional_members(clip)
     for field, name in OPTIONAL.items():
         if name in present:
-            members[name] = _encode_array(getattr(clip, field))
+            value = getattr(clip, field)
+            members[name] = encode_person(value) if field == "person" else _encode_array(value)
     return members
 
 
@@ -67,7 +71,13 @@ def decode_clip(
     where it is not one of them.
     """
     chosen = list(range(num_frames) if frames is None else frames)
-    arrays = {field: decode_array(member(name)) for field, name in OPTIONAL.items() if name in optional}
+    arrays = {
+        field: decode_person(member(name)) if field == "person" else decode_array(member(name))
+        for field, name in OPTIONAL.items()
+        if name in optional
+    }
+    if "person" in arrays:
+        arrays["person"] = arrays["person"].frames(chosen)
     if "world_m" in arrays:
         arrays["world_m"] = arrays["world_m"][chosen]
     if "query_frame" in arrays:

@@ -18,10 +18,10 @@ MAY_IMPORT = {
     "shards": {"shards"},
     "generation": {"generation", "shards"},
     "eval": {"eval", "shards"},
-    "trainer": {"trainer", "eval", "shards"},
+    "trainer": {"trainer", "eval", "shards", "generation.people"},  # people may be drawn while they are learned from
     "workflow": {"workflow", "generation.config", "trainer.config", "trainer.cluster", "shards.transfer"},
 }
-RENDERER_ONLY = {"bpy", "kubric", "pybullet", "OpenEXR", "trimesh", "mathutils"}
+RENDERER_ONLY = {"anny", "bpy", "kubric", "pybullet", "OpenEXR", "trimesh", "mathutils"}
 BANNED_NAMES = {"utils", "util", "misc", "helpers", "helper", "common", "base"}
 TOP_LEVEL = {
     "Snakefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "environment.yml",
