@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,10 @@ class PersonPrediction:
 
     def _refuse(self, name: str, reason: str) -> None:
         raise ValueError(f"{self.name}/{name} {reason}")
+
+    def frames(self, chosen: list[int]) -> PersonPrediction:
+        """What is predicted for the chosen frames only."""
+        return replace(self, **{n: array[chosen] for n in ARRAYS if (array := getattr(self, n)) is not None})
 
 
 def write_predictions(
