@@ -121,7 +121,9 @@ def _add_page_commands(commands) -> None:
 
     report = _add_command(commands, "report", _report, "write one self-contained HTML that opens offline")
     report.add_argument("--title", default="Frameline report", help="heading of the page")
-    report.add_argument("--scores", type=Path, nargs="+", required=True, metavar="SCORE.json")
+    report.add_argument("--scores", type=Path, nargs="*", default=[], metavar="SCORE.json")
+    report.add_argument("--people-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of people")
+    report.add_argument("--people-overlays", type=Path, nargs="*", default=[], metavar="PNG", help="of people")
     report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
     report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
     report.add_argument("--truth", nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
@@ -222,6 +224,8 @@ def _report(options: argparse.Namespace) -> None:
     inputs = ReportInputs(
         title=options.title,
         scores=options.scores,
+        people_scores=options.people_scores,
+        people_overlays=options.people_overlays,
         curves=options.curves,
         predictions=options.predictions,
         truths=[find_shelf(truth).path for truth in options.truth],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from eval.drawing import BACKGROUND, contact_sheet
 from eval.people.predictions import PeoplePredictions, PersonPrediction
 from eval.people.score import check_same, score_clip, solve_prediction
+from eval.people.table import model_name
 from eval.people.truth import PeopleTruth
 from eval.protocol import resize_frames
 from shards.people.body import Body, pose_body
@@ -23,6 +26,8 @@ COLOR = np.array([0.35, 0.62, 0.95])
 OUTLINE = np.array([255, 150, 40], np.uint8)
 OPACITY = 0.72
 LINE_HEIGHT = 18
+SUBJECT = "frameline-overlay"
+"""Of the text in the PNG that says what it shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +50,23 @@ def draw_overlays(predictions_path: str | Path, index: str | Path, body_path: st
     check_same(predictions, truth)
     columns = [draw_column(truth, predictions.clip(shown.name), shown) for shown in choose(truth, predictions, count)]
     images = [image for row in zip(*columns, strict=True) for image in row]
+    about = PngInfo()
+    about.add_text(
+        SUBJECT, json.dumps([truth.dataset, model_name(predictions.model, predictions.condition), truth.body.name])
+    )
     content = io.BytesIO()
-    contact_sheet(images, num_columns=len(columns)).save(content, "PNG")
+    contact_sheet(images, num_columns=len(columns)).save(content, "PNG", pnginfo=about)
     return content.getvalue()
+
+
+def read_subject(content: bytes) -> tuple[str, str, str]:
+    """Benchmark, model and body model of a PNG that was drawn here; ValueError for another."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            benchmark, model, body = json.loads(image.text[SUBJECT])
+    except (OSError, SyntaxError, KeyError, ValueError) as error:
+        raise ValueError(f"no picture of `python -m eval people-overlay` ({error})") from None
+    return benchmark, model, body
 
 
 def choose(truth: PeopleTruth, predictions: PeoplePredictions, count: int) -> list[Shown]:

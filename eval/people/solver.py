@@ -26,7 +26,9 @@ OUTLIER = 2.0
 """Standard deviations from which a joint loses weight."""
 EXACT_PX = 1e-6
 """Errors that count as none."""
-MOST_STEPS = 50
+MOST_STEPS = 100
+STEPS_OF_SCALE = 10
+"""Steps in which the standard deviation is estimated anew; from then on each step lowers one convex sum."""
 CONVERGED = 1e-4
 """Relative change of the focal length in the last step."""
 
@@ -104,13 +106,14 @@ def _descend(xy, depth, offset, weights, num_steps):
     """Focal lengths (B,), T_x and T_y (B, 2), and whether they settled (B,) while outliers lose weight."""
     trust = np.ones_like(weights)  # (B, J)
     focal, place, _ = _closed_form(xy, depth, offset, weights)
-    is_settled = np.ones(len(xy), bool)
-    for _ in range(num_steps - 1):
+    is_settled, limit = np.ones(len(xy), bool), None
+    for step in range(num_steps - 1):
         error = np.linalg.norm(_residual(xy, depth, offset, focal, place), axis=-1)  # (B, J)
-        # Of errors that are normal in x and y the median is 1.177 standard deviations.
-        known = np.where(weights > 0, error, np.nan)
-        deviation = np.nanmedian(np.where(np.isnan(known).all(1, keepdims=True), 0, known), axis=1) / 1.1774
-        limit = OUTLIER * np.maximum(deviation, EXACT_PX)[:, None]
+        if step < STEPS_OF_SCALE:
+            # Of errors that are normal in x and y the median is 1.177 standard deviations.
+            known = np.where(weights > 0, error, np.nan)
+            deviation = np.nanmedian(np.where(np.isnan(known).all(1, keepdims=True), 0, known), axis=1) / 1.1774
+            limit = OUTLIER * np.maximum(deviation, EXACT_PX)[:, None]
         trust = np.where(error > limit, limit / np.maximum(error, EXACT_PX), 1.0)
         before = focal
         focal, place, _ = _closed_form(xy, depth, offset, weights * trust)

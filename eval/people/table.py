@@ -69,8 +69,13 @@ def read_people_tables(paths: Iterable[str | Path]) -> list[PeopleTable]:
 
 
 def row_name(score: dict) -> str:
+    """The name of a score's row."""
+    return model_name(score["model"], score["condition"])
+
+
+def model_name(model: str, condition: str) -> str:
     """The model's name, with the depth that its pose was made for where that is not its own."""
-    return score["model"] + CONDITION_MARKS[score["condition"]]
+    return model + CONDITION_MARKS[condition]
 
 
 def format_value(metric: str, value: float | None, *, sign: str = "") -> str:

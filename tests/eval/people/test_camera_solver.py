@@ -108,6 +108,15 @@ def test_failures_are_named_and_are_no_numbers(exact):
         solve_cameras(**given | {"depth_m": np.where(np.arange(B) == 5, np.nan, given["depth_m"])})
 
 
+def test_steps_of_very_wrong_input_settle_too(body):
+    person = make_person(body, 400, seed=8)
+    rng = np.random.default_rng(8)
+    joints = person.joints_m - person.pelvis_m[:, None] + rng.normal(0, 0.1, person.joints_m.shape)
+    pixels = joints_px(person) + rng.normal(0, 1, (400, 22, 2))
+    solved = solve_cameras(joints, person.pelvis_m[:, 2], pixels, np.ones((400, 22)), np.full((400, 2), SIZE))
+    assert solver.NOT_CONVERGED not in solved.reason
+
+
 def test_steps_that_go_on_are_a_failure(exact, monkeypatch):
     _, given = exact
     monkeypatch.setattr(solver, "MOST_STEPS", 2)
