@@ -101,4 +101,5 @@ def _check_clips(clips: Iterable[Clip], target: str, out: Path, skip_empty: bool
         yield clip
         depth = "" if clip.depth_m is None else ", depth left out" if target in TAKE_NO_DEPTH else ", depth"
         size = f"{num_frames} frames {width}x{height}, {clip.tracks.shape[1]} tracks"
-        print(f"{clip.key}: {size}{depth}", file=sys.stderr, flush=True)
+        person = "" if clip.person is None else ", person" if target == "index" else ", person left out"
+        print(f"{clip.key}: {size}{depth}{person}", file=sys.stderr, flush=True)
