@@ -108,10 +108,17 @@ class Plan:
         return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
     def pack_words(self, dataset: str) -> str:
-        """Options of `python -m shards pack` that only videos have."""
+        """Options of `python -m shards pack` that only videos and labels of people have."""
         known = self.datasets[dataset]
-        options = {"--height": known.height, "--window": known.clip_length}
-        return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+        options = {"--height": known.height, "--window": known.clip_length, "--images": known.images}
+        words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        words += [word for path in self.body_files(dataset) for word in ("--body", path)]
+        return quote([*words, *["--truncate-shape"] * known.truncate_shape])
+
+    def body_files(self, dataset: str) -> list[str]:
+        """The body file that a data set's labels of people belong to, if it has such labels."""
+        body = self.datasets[dataset].body
+        return [f"data/bodies/{body}.npz"] if body else []
 
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""

@@ -49,6 +49,8 @@ class Dataset:
     clip_length: int | None = None
     body: str | None = None
     """Of labels of people: the body file that they belong to is data/bodies/<body>.npz."""
+    images: str | None = None
+    truncate_shape: bool = False
 
     @property
     def is_people(self) -> bool:
@@ -192,6 +194,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
         where = f"datasets.{dataset.name}"
         if dataset.path:
             check_path(f"{where}.path", dataset.path)
+        if dataset.images:
+            check_path(f"{where}.images", dataset.images)
         if dataset.url:
             check_address(f"{where}.url", dataset.url)
             if "sha256" not in written[dataset.name]:

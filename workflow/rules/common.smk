@@ -71,7 +71,8 @@ def assets_of(wildcards):
 
 def shard_source(wildcards):
     """What one shard waits for."""
-    return plan.pack_input(wildcards.dataset, wildcards.shard)
+    dataset = wildcards.dataset
+    return [plan.pack_input(dataset, wildcards.shard), *plan.body_files(dataset)]
 
 
 def shards_of(wildcards):
