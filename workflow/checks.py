@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from generation.config import parse_recipe, parse_tracks
 from trainer.config import suggestion
 from workflow.addresses import check_path
+from workflow.people import STARTS_FROM
 from workflow.settings import Dataset
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def check_plan(plan: Plan) -> None:
     for name, recipe in plan.recipes.items():
         _check_edges(plan, name, recipe)
     _check_order(plan)
+    plan.people.check()
     num_frames = {name: _check_words(plan, name) for name in plan.datasets_of("render")}
     num_frames |= {name: known.clip_length for name, known in plan.datasets.items() if known.clip_length}
     for dataset in plan.datasets.values():
@@ -109,7 +111,7 @@ def _check_edges(plan: Plan, stage: str, recipe: dict[str, Any]) -> None:
         raise ValueError(f"stages.{stage}: init_from={source} is not under stages:, {suggestion(source, plan.stages)}")
     if source:
         names = [each["model"]["name"] for each in (recipe, plan.recipes[source])]
-        if names[0] != names[1]:
+        if names[1] not in (names[0], *STARTS_FROM.get(names[0], ())):
             raise ValueError(f"stages.{stage}: init_from={source} gives weights of {names[1]}, this one is {names[0]}")
     labels = plan.labels.get(stage)
     for teacher in labels.stages if labels else ():

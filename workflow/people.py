@@ -8,6 +8,8 @@ from workflow.settings import CONSTANT, Benchmark, Dataset, Stage
 
 MODELS = ("blade_depthnet", "blade_posenet")
 """Models of trainer/models that say where a person is, not where points go."""
+STARTS_FROM = {"blade_posenet": ("blade_depthnet",)}
+"""Models that may start from the weights of another one, which is a part of them."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,38 @@ class People:
         """Every name that a row may have."""
         return [CONSTANT, *self.stages]
 
+    def check(self) -> None:
+        """Raise ValueError for a stage that learns from clips of the other kind, and for a table without rows."""
+        for stage, name in self.training_sets.items():
+            if not self.datasets[name].is_people:
+                raise ValueError(
+                    f"stages.{stage}: data.dataset={name} has no people; name one with a body, "
+                    "such as a data set of source: people"
+                )
+        for name in self.benchmarks:
+            if not self.rows(name):
+                raise ValueError(
+                    f"benchmarks.{name}: no stage learns from people of the body '{self._body_name(name)}'; add one, "
+                    "or remove the benchmark"
+                )
+
     def rows(self, benchmark: str) -> list[str]:
         """Names of the rows of a benchmark's tables, in their order; the constant is that of a stage's training set."""
-        asked = self.benchmarks[benchmark].trackers
-        rows = self.all if self.stages else []
-        return [row for row in rows if asked is None or row in asked]
+        asked, body = self.benchmarks[benchmark].trackers, self._body_name(benchmark)
+        fitting = [stage for stage, name in self.training_sets.items() if self.datasets[name].body == body]
+        return [row for row in ([CONSTANT, *fitting] if fitting else []) if asked is None or row in asked]
 
     def body(self, benchmark: str) -> str:
         """The body file that a benchmark's people were made with."""
-        return f"data/bodies/{self.datasets[self.benchmarks[benchmark].dataset].body}.npz"
+        return f"data/bodies/{self._body_name(benchmark)}.npz"
 
     def training_set(self, benchmark: str) -> str:
         """The data set whose constant a benchmark's table has: that of the first stage with the benchmark's body."""
-        body = self.datasets[self.benchmarks[benchmark].dataset].body
+        body = self._body_name(benchmark)
         return next(name for name in self.training_sets.values() if self.datasets[name].body == body)
+
+    def _body_name(self, benchmark: str) -> str | None:
+        return self.datasets[self.benchmarks[benchmark].dataset].body
 
     def files(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz"), scores ("json") or overlays ("png") of a benchmark."""
