@@ -1,10 +1,13 @@
 """What the graph does with people: which models a benchmark's tables have, and which files each of them is."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workflow.settings import CONSTANT, Benchmark, Dataset, Stage
+from generation.config import as_words
+from workflow.settings import CONSTANT, Benchmark, BodySource, Dataset, Stage
 
 MODELS = ("blade_depthnet", "blade_posenet")
 """Models of trainer/models that say where a person is, not where points go."""
@@ -16,6 +19,7 @@ STARTS_FROM = {"blade_posenet": ("blade_depthnet",)}
 class People:
     """The data sets, stages and benchmarks of people in a configuration."""
 
+    bodies: Mapping[str, BodySource]
     datasets: Mapping[str, Dataset]
     benchmarks: Mapping[str, Benchmark]
     """Of people alone."""
@@ -27,6 +31,7 @@ class People:
     @classmethod
     def of(
         cls,
+        bodies: Mapping[str, BodySource],
         datasets: Mapping[str, Dataset],
         stages: Mapping[str, Stage],
         benchmarks: Mapping[str, Benchmark],
@@ -35,11 +40,45 @@ class People:
         """Those of a whole configuration."""
         chosen = tuple(name for name in stages if recipes[name]["model"]["name"] in MODELS)
         return cls(
+            bodies=bodies,
             datasets=datasets,
             benchmarks={n: b for n, b in benchmarks.items() if b.dataset in datasets and datasets[b.dataset].is_people},
             stages=chosen,
             training_sets={name: recipes[name]["data"]["dataset"] for name in chosen},
         )
+
+    # Data
+
+    def words(self, dataset: str) -> list[str]:
+        """Overrides of `python -m generation people` for a data set: key=value, sorted."""
+        return as_words(self.datasets[dataset].overrides)
+
+    def body_inputs(self, body: str) -> list[str]:
+        """What a body file waits for: the packages that make it, a user's file, or nothing."""
+        known = self.bodies[body]
+        return {"anny": ["data/envs/body.json"], "smplx": [known.path], "toy": []}[known.source]
+
+    def packages(self, body: str) -> str:
+        """The option that names the packages of a body that they make."""
+        return "--packages data/envs/body" if self.bodies[body].source == "anny" else ""
+
+    def facts(self, rule: str, wildcards: Mapping[str, str]) -> dict[str, str]:
+        """What decides a body file or a shard apart from code and inputs."""
+        if rule == "body":
+            return {"body": _digest(self.bodies[wildcards["body"]].words())}
+        dataset = self.datasets[wildcards["dataset"]]
+        seeds, overrides = dataset.seeds(wildcards["shard"]), _digest(self.words(dataset.name))
+        return {"seeds": seeds, "overrides": overrides, "body": dataset.body, "codec": dataset.codec}
+
+    def steps_of_bodies(self) -> Iterator[tuple[str, dict[str, str], tuple[str, ...]]]:
+        """Rule, wildcards and outputs of the jobs that make the bodies of data sets."""
+        used = sorted({dataset.body for dataset in self.datasets.values() if dataset.is_people})
+        if any(self.bodies[body].source == "anny" for body in used):
+            yield "body_packages", {}, ("data/envs/body.json",)
+        for body in used:
+            yield "body", {"body": body}, (f"data/bodies/{body}.npz",)
+
+    # Training and evaluation
 
     @property
     def all(self) -> list[str]:
@@ -93,3 +132,7 @@ class People:
             yield "draw_overlay", names | {"row": row}, (f"{stem}.png",)
         tables = tuple(f"results/{benchmark}/table.{suffix}" for suffix in ("md", "csv"))
         yield "people_table", {"people": benchmark}, tables
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]

@@ -32,6 +32,7 @@ def any_of(names):
 
 wildcard_constraints:
     dataset=any_of(plan.datasets),
+    body=any_of(plan.people.bodies),
     stage=any_of(plan.stages),
     benchmark=any_of(plan.benchmarks.keys() - plan.people.benchmarks.keys()),
     people=any_of(plan.people.benchmarks),
@@ -67,6 +68,10 @@ def recorded(command, options=""):
 def assets_of(wildcards):
     """The list of the assets that a data set's clips are made of; their folder has its name without .json."""
     return f"data/assets/{plan.datasets[wildcards.dataset].assets}.json"
+
+
+def body_source(wildcards):
+    return plan.people.body_inputs(wildcards.body)
 
 
 def shard_source(wildcards):
