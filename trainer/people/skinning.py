@@ -46,7 +46,7 @@ class SkinnedBody(nn.Module):
         return vertices, placed
 
     def _chain(self, rotations: torch.Tensor, joints: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotations (B, J, 3, 3) of all joints in the axes of the camera, and their places (B, J, 3) from the pelvis."""
+        """Rotations (B, J, 3, 3) of all joints in the camera's axes, and their places (B, J, 3) from the pelvis."""
         turned, placed = [rotations[:, 0]], [torch.zeros_like(joints[:, 0])]
         for joint, parent in enumerate(self.parents[1:], start=1):
             bone = joints[:, joint] - joints[:, parent]
