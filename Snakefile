@@ -15,6 +15,7 @@ include: "workflow/rules/download.smk"
 include: "workflow/rules/pack.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/blade.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -25,6 +26,7 @@ localrules:
     train,
     evaluate,
     badja,
+    blade,
     report,
     verify,
     # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
@@ -34,6 +36,7 @@ localrules:
     index,
     curves,
     table,
+    people_table,
     rulegraph,
 
 
@@ -61,6 +64,15 @@ rule evaluate:
 rule badja:
     input:
         tables_of_badja,
+
+
+# People, from bodies to the table: everything that models of people need, and nothing of the trackers.
+rule blade:
+    input:
+        of_stages_of_people("weights.safetensors"),
+        of_stages_of_people("curves.png"),
+        tables_of(plan.people_benchmarks),
+        "results/blade.html",
 
 
 rule report:

@@ -15,9 +15,11 @@ from shards.index import write_index
 from shards.layouts.choice import Choice
 from shards.layouts.packed import CLIPS_PER_SHARD
 from shards.pack import pack_clips
+from shards.people.body import read_body
+from shards.people.labels import Reading
 from shards.push import push_dataset
 from shards.shelf import link_index
-from shards.sources import SOURCES
+from shards.sources import OF_PEOPLE, SOURCES
 from shards.store import ClipStore
 from shards.transfer import is_url
 from shards.verify import find_problems
@@ -86,10 +88,25 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     pack.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
     pack.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
+    _add_people(pack)
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
     index.add_argument("--dataset", required=True, help="name of the data set")
     index.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
+
+
+def _add_people(command: argparse.ArgumentParser) -> None:
+    people = command.add_argument_group(f"labels of people ({', '.join(sorted(OF_PEOPLE))})")
+    people.add_argument("--body", type=Path, metavar="FILE", help="body file of the model that the labels are of")
+    people.add_argument("--images", type=Path, metavar="FOLDER", help="where paths of images start; default: beside")
+    people.add_argument("--truncate-shape", action="store_true", help="leave out shape coefficients that FILE has not")
+
+
+def _reading(options: argparse.Namespace) -> Reading | None:
+    """How labels of people are read; None where no body file is given."""
+    if options.body is None:
+        return None
+    return Reading(body=read_body(options.body), images=options.images, truncate_shape=options.truncate_shape)
 
 
 def _add_remote(commands: argparse._SubParsersAction) -> None:
@@ -114,7 +131,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="a data set in one layout -> the same clips in another",
         description="Read data sets in one layout of the field and write them in another. See docs/how-to/convert.md.",
-        epilog=f"layouts (badja, clip_folder and videos are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
+        epilog=f"layouts (badja, clip_folder, videos and people are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     convert.add_argument(
@@ -126,6 +143,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--frames", metavar="A:B", default=":", help="frames A to B - 1 of every sequence")
     convert.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
     convert.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
+    _add_people(convert)
     convert.add_argument("--no-depth", action="store_true", help="leave depth out")
     convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
     convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")
@@ -155,6 +173,7 @@ def convert(options: argparse.Namespace) -> int:
         options.target,
         options.out,
         choice=choice,
+        reading=_reading(options),
         skip_empty=options.skip_empty,
         clips_per_shard=options.clips_per_shard,
         codec=options.codec,
@@ -166,7 +185,8 @@ def convert(options: argparse.Namespace) -> int:
 def pack(options: argparse.Namespace) -> int:
     """Pack clips into one shard."""
     choice = Choice(window=options.window, height=options.height)
-    clips = itertools.chain.from_iterable(read_clips(options.source, path, choice) for path in options.inputs)
+    reading = _reading(options)
+    clips = itertools.chain.from_iterable(read_clips(options.source, path, choice, reading) for path in options.inputs)
     content = pack_clips(clips, options.out, options.codec)
     print(f"{options.out}.tar: {len(content['clips'])} clips, {content['bytes']} bytes, sha256 {content['sha256']}")
     return 0

@@ -15,7 +15,8 @@ from shards.layouts.npy_folder import write_cotracker3_kubric, write_lbm_folders
 from shards.layouts.packed import CLIPS_PER_SHARD, write_packed
 from shards.layouts.point_odyssey import write_point_odyssey
 from shards.layouts.tapvid import write_tapvid
-from shards.sources import SOURCES
+from shards.people.labels import Reading
+from shards.sources import OF_PEOPLE, SOURCES
 
 STREAMING = {"cotracker3_kubric", "dynamic_replica", "index", "lbm_folder", "point_odyssey", "videos"}
 """Readers that decode only the frames they are asked for; the clips of others are cut after they are read."""
@@ -50,6 +51,7 @@ def convert_clips(
     out: Path,
     *,
     choice: Choice = WHOLE,
+    reading: Reading | None = None,
     skip_empty: bool = False,
     clips_per_shard: int = CLIPS_PER_SHARD,
     codec: str = "png",
@@ -64,7 +66,7 @@ def convert_clips(
     write = (
         partial(write_packed, clips_per_shard=clips_per_shard, codec=codec) if target == "index" else WRITERS[target]
     )
-    clips = itertools.chain.from_iterable(read_clips(source, path, choice) for path in inputs)
+    clips = itertools.chain.from_iterable(read_clips(source, path, choice, reading) for path in inputs)
     checked = _check_clips(clips, target, out, skip_empty)
     try:
         first = next(checked)
@@ -76,10 +78,16 @@ def convert_clips(
         raise ValueError(f"{error}; {out} holds the clips before it, delete it" if left else str(error)) from None
 
 
-def read_clips(source: str, path: Path, choice: Choice = WHOLE) -> Iterator[Clip]:
-    """The clips of one input, cut to `choice`; ValueError names what is wrong."""
+def read_clips(source: str, path: Path, choice: Choice = WHOLE, reading: Reading | None = None) -> Iterator[Clip]:
+    """The clips of one input, cut to `choice`; ValueError names what is wrong. Labels of people want a `reading`."""
     if choice.height is not None and source != "videos":
         raise ValueError(f"--height {choice.height}: only videos are resized, not clips with tracks ({source})")
+    if (reading is not None) != (source in OF_PEOPLE):
+        told = "of a body model; give its file with --body (python -m generation body --help)"
+        told = told if reading is None else "not of a body model; leave --body out"
+        raise ValueError(f"{path}: labels of layout {source} are {told}")
+    if source in OF_PEOPLE:
+        return SOURCES[source](path, reading, choice)
     if source in STREAMING:
         return SOURCES[source](path, choice)
     return cut_clips(SOURCES[source](path), choice)
@@ -101,4 +109,5 @@ def _check_clips(clips: Iterable[Clip], target: str, out: Path, skip_empty: bool
         yield clip
         depth = "" if clip.depth_m is None else ", depth left out" if target in TAKE_NO_DEPTH else ", depth"
         size = f"{num_frames} frames {width}x{height}, {clip.tracks.shape[1]} tracks"
-        print(f"{clip.key}: {size}{depth}", file=sys.stderr, flush=True)
+        person = "" if clip.person is None else ", person" if target == "index" else ", person left out"
+        print(f"{clip.key}: {size}{depth}{person}", file=sys.stderr, flush=True)

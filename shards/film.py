@@ -15,6 +15,7 @@ from PIL import Image
 
 from shards.clip import Clip
 from shards.files import appearing
+from shards.people.skeleton import PARENTS
 
 TRAIL = 8
 """Frames that a trail goes back."""
@@ -29,19 +30,23 @@ FARTHEST = 1e5
 def draw_frames(clip: Clip, *, side: int, num_points: int = 40, frames: Iterable[int] | None = None) -> Iterator:
     """Yield frames (H', W', 3) uint8 with tracks drawn; the longer side is `side` pixels, both are even numbers.
 
-    Of the tracks an even choice of at most `num_points` is drawn, each with a trail of TRAIL frames. `frames` names the
-    frames to draw, default all.
+    Of the tracks an even choice of at most `num_points` is drawn, each with a trail of TRAIL frames. Of a person all
+    joints are drawn, with bones and without trails, as each frame has a camera of its own. `frames` names the frames to
+    draw, default all.
     """
+    is_person = clip.person is not None
     height, width = clip.video.shape[1:3]
     scale = side / max(height, width)
     size = tuple(max(2, 2 * round(length * scale / 2)) for length in (width, height))
-    points = spread(clip.tracks.shape[1], num_points)
+    points = spread(clip.tracks.shape[1], clip.tracks.shape[1] if is_person else num_points)
     tracks = clip.tracks[:, points] * (np.array(size) / (width, height))  # (T, N, 2)
     visible = clip.visible[:, points]
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     for t in range(len(clip.video)) if frames is None else frames:
-        past = slice(max(0, t - TRAIL), t + 1)
+        past = slice(t if is_person else max(0, t - TRAIL), t + 1)
         frame = cv2.resize(clip.video[t], size, interpolation=interpolation)
+        if is_person and len(points) == len(PARENTS):
+            frame = draw_bones(frame, tracks[t], visible[t], thickness=max(1, round(side / 240)))
         yield draw_tracks(frame, tracks[past], visible[past], radius=max(2.5, side / 120))
 
 
@@ -74,6 +79,18 @@ def draw_tracks(
         else:
             _stamp(image, x, y, 1.3 * radius + 1, 0.7 * radius, OUTLINE)
             _stamp(image, x, y, 1.3 * radius, 0.7 * radius, colour)
+    return image
+
+
+def draw_bones(frame: np.ndarray, joints: np.ndarray, visible: np.ndarray, *, thickness: int) -> np.ndarray:
+    """A frame (H, W, 3) uint8 with the bones between joints (22, 2), visible (22,): thin where an end is hidden."""
+    image, colours = frame.copy(), point_colours(len(joints))
+    # As in draw_tracks: OpenCV counts from the centre of the top-left pixel, in sixteenths.
+    places = np.rint((np.clip(joints, -FARTHEST, FARTHEST) - 0.5) * 2**FIXED_POINT_BITS).astype(int).tolist()
+    for joint, parent in enumerate(PARENTS[1:], start=1):
+        ends, width = (places[parent], places[joint]), thickness if visible[[parent, joint]].all() else 1
+        for colour, wider in ((OUTLINE, 2), (colours[joint], 0)):
+            cv2.line(image, *ends, colour, width + wider, lineType=cv2.LINE_AA, shift=FIXED_POINT_BITS)
     return image
 
 

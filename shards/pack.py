@@ -93,7 +93,7 @@ class _Shard:
         if has_depth != self.has_depth:
             self._refuse_mixture(clip, "depth", has_depth)
         for name in sorted({*optional} ^ {*self.optional}):
-            self._refuse_mixture(clip, name.removesuffix(".npy"), name in optional)
+            self._refuse_mixture(clip, name.split(".")[0], name in optional)
 
     def _refuse_mixture(self, clip: Clip, kind: str, is_there: bool) -> None:
         having, lacking = (clip.key, next(iter(self.rows))) if is_there else (next(iter(self.rows)), clip.key)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from shards.clip import Clip
 from shards.film import draw_frames, encode_webp, frame_rate, spread
+from shards.people.person import Person
 from shards.store import ClipStore
 
 SIDE = 320
@@ -97,6 +98,8 @@ def _facts_of(row: dict[str, Any], clip: Clip) -> Iterable[tuple[str, Any]]:
     yield "tracks", f"{row['num_tracks']}, {100 * row['visible_share']:.0f} % visible"
     if clip.object_id is not None:
         yield "points on", f"{len(set(clip.object_id.tolist()) - {0})} objects"
+    if clip.person is not None:
+        yield from _facts_of_person(clip.person)
     yield "stored as", f"{row['codec']} in {row['shard']}"
     for name in ("seed", "attempt"):
         if name in row:
@@ -109,6 +112,13 @@ def _facts_of(row: dict[str, Any], clip: Clip) -> Iterable[tuple[str, Any]]:
                 yield name.replace("_", " "), f"{value:.3g}" if isinstance(value, float) else value
     if row.get("assets"):
         yield "assets", ", ".join(row["assets"])
+
+
+def _facts_of_person(person: Person) -> Iterable[tuple[str, str]]:
+    distance_m, focal_px = person.pelvis_m[:, 2], person.focal_px
+    yield "pelvis", f"{distance_m.min():.2f} to {distance_m.max():.2f} m from the camera, along its axis"
+    yield "focal length", f"{focal_px.min():.0f} to {focal_px.max():.0f} pixels"
+    yield "body", person.body
 
 
 def _make_depth_strip(clip: Clip) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 
 from shards.clip import Clip
 from shards.layouts.badja import read_badja
+from shards.layouts.bedlam import read_bedlam
+from shards.layouts.bedlam_cc import read_bedlam_cc
 from shards.layouts.clip_folder import read_clip_folders
 from shards.layouts.dynamic_replica import read_dynamic_replica
+from shards.layouts.human_data import read_human_data
 from shards.layouts.movi import read_movi
 from shards.layouts.npy_folder import read_cotracker3_kubric, read_lbm_folders
 from shards.layouts.packed import read_packed
@@ -18,9 +21,12 @@ from shards.layouts.videos import read_videos
 
 SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
     "badja": read_badja,
+    "bedlam": read_bedlam,
+    "bedlam_cc": read_bedlam_cc,
     "clip_folder": read_clip_folders,
     "cotracker3_kubric": read_cotracker3_kubric,
     "dynamic_replica": read_dynamic_replica,
+    "human_data": read_human_data,
     "index": read_packed,
     "lbm_folder": read_lbm_folders,
     "movi_tfrecord": read_movi,
@@ -28,3 +34,5 @@ SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
     "tapvid": read_tapvid,
     "videos": read_videos,
 }
+OF_PEOPLE = {"bedlam", "bedlam_cc", "human_data"}
+"""Readers of labels of people, which are told the body model too: (path, reading, choice)."""

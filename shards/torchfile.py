@@ -44,25 +44,31 @@ class _Content:
         self.values = values
 
 
+def as_view(values: np.ndarray, offset: Any, size: Any, stride: Any) -> np.ndarray:
+    """The read-only view of a storage (1-d) that a tensor is; raises ValueError unless it lies inside of it."""
+    if not isinstance(size, tuple) or not isinstance(stride, tuple):
+        raise ValueError("holds a damaged tensor")
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"holds a tensor of size {size}, stride {stride} and offset {offset}")
+    if 0 in size:
+        return np.empty(size, values.dtype)  # numpy refuses sizes that would overflow
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if last >= len(values) or math.prod(size) > len(values):
+        raise ValueError(f"holds a tensor of size {size} that its storage of {len(values)} numbers does not hold")
+    steps = [step * values.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False)
+
+
 class _RebuildCall:
-    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...): a read-only view inside the storage."""
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)."""
 
     __slots__ = ()
 
     def __call__(self, content: Any, offset: Any, size: Any, stride: Any, *others: Any) -> np.ndarray:
-        if not isinstance(content, _Content) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        if not isinstance(content, _Content):
             raise ValueError("holds a damaged tensor")
-        numbers = (offset, *size, *stride)
-        if len(size) != len(stride) or any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError(f"holds a tensor of size {size}, stride {stride} and offset {offset}")
-        values = content.values
-        if 0 in size:
-            return np.empty(size, values.dtype)  # numpy refuses sizes that would overflow
-        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-        if last >= len(values) or math.prod(size) > len(values):
-            raise ValueError(f"holds a tensor of size {size} that its storage of {len(values)} numbers does not hold")
-        steps = [step * values.itemsize for step in stride]
-        return np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False)
+        return as_view(content.values, offset, size, stride)
 
 
 class _OrderedDictCall:

@@ -49,7 +49,17 @@ class _Dtype:
         return np.dtype(self.code).newbyteorder(self.order)
 
 
-class _Array:
+class Note:
+    """What is taken down of an object in a pickle; it is made when all of the pickle is read."""
+
+    __slots__ = ()
+
+    def make(self, resolve: Any) -> Any:
+        """The object; `resolve` does the same for what is inside of it. Raises ValueError where it is damaged."""
+        raise NotImplementedError
+
+
+class _Array(Note):
     """Notes of an array: shape, dtype, order and content."""
 
     __slots__ = ("content", "dtype", "is_fortran", "is_scalar", "shape")
@@ -144,11 +154,14 @@ STAND_INS: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
+class PickleReader(pickle._Unpickler):
     """Python's own unpickler in Python (as joblib uses it): its table of operations can be changed.
 
-    Frames are a promise of how much to read at once. Without them every byte has its place in the file.
+    Frames are a promise of how much to read at once. Without them every byte has its place in the file. `load` gives
+    notes, and `resolve_notes` what they describe.
     """
+
+    stand_ins: ClassVar[dict[str, Any]] = STAND_INS
 
     def __init__(self, file: IO[bytes]):
         super().__init__(file)
@@ -160,7 +173,7 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         asked = f"{module}.{name}"
         # numpy._core is the name that numpy 2 writes for numpy.core.
-        stand_in = STAND_INS.get(asked.replace("numpy._core.", "numpy.core.", 1))
+        stand_in = self.stand_ins.get(asked.replace("numpy._core.", "numpy.core.", 1))
         if stand_in is None:
             raise ValueError(f"asks for {asked}; only arrays, containers, strings, bytes and numbers are read")
         return stand_in
@@ -202,7 +215,7 @@ class _Resolver:
     def __call__(self, value: Any) -> Any:
         if type(value) in PLAIN:
             return value
-        if not isinstance(value, _Later | _Array | _Dtype | dict | list | tuple):
+        if not isinstance(value, _Later | Note | _Dtype | dict | list | tuple):
             raise ValueError(f"holds a {type(value).__name__}; only arrays, containers, strings, bytes and numbers do")
         if id(value) in self.open:
             raise ValueError("holds a container inside itself")
@@ -216,13 +229,18 @@ class _Resolver:
         if isinstance(value, _Later):
             self.file.seek(value.offset)
             return self.file.read(value.length)
-        if isinstance(value, _Array):
+        if isinstance(value, Note):
             return value.make(self)
         if isinstance(value, _Dtype):
             return value.make()
         if isinstance(value, dict):
             return {check_key(key): self(inner) for key, inner in value.items()}
         return type(value)(self(inner) for inner in value)
+
+
+def resolve_notes(content: Any, file: IO[bytes]) -> Any:
+    """What a PickleReader's notes describe; raises ValueError for what is damaged or of another kind."""
+    return _Resolver(file)(content)
 
 
 def check_key(key: Any) -> Any:
@@ -249,7 +267,7 @@ def iterate_pickle(path: Path) -> Iterator[tuple[Any, Any]]:
     """
     with Path(path).open("rb") as file:
         try:
-            content = _Unpickler(file).load()
+            content = PickleReader(file).load()
             if not isinstance(content, dict | list):
                 _Resolver(file)(content)
         except Exception as error:  # damaged pickles raise anything
@@ -284,7 +302,7 @@ def load_npy_object(path: Path) -> Any:
 
 def _load(file: IO[bytes], path: Path) -> Any:
     try:
-        return _Resolver(file)(_Unpickler(file).load())
+        return _Resolver(file)(PickleReader(file).load())
     except Exception as error:  # damaged pickles raise anything
         raise _refusal(path, error) from None
 

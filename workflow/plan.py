@@ -18,6 +18,7 @@ from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
+from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
 from workflow.trackers import Trackers
@@ -44,7 +45,9 @@ class Plan:
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
-        self.trackers = Trackers(self.stages, self.benchmarks, models)
+        self.people = People.of(self.datasets, self.stages, self.benchmarks, self.recipes)
+        tracking = {name: stage for name, stage in self.stages.items() if name not in self.people.stages}
+        self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
 
@@ -105,10 +108,17 @@ class Plan:
         return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
     def pack_words(self, dataset: str) -> str:
-        """Options of `python -m shards pack` that only videos have."""
+        """Options of `python -m shards pack` that only videos and labels of people have."""
         known = self.datasets[dataset]
-        options = {"--height": known.height, "--window": known.clip_length}
-        return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+        options = {"--height": known.height, "--window": known.clip_length, "--images": known.images}
+        words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        words += [word for path in self.body_files(dataset) for word in ("--body", path)]
+        return quote([*words, *["--truncate-shape"] * known.truncate_shape])
+
+    def body_files(self, dataset: str) -> list[str]:
+        """The body file that a data set's labels of people belong to, if it has such labels."""
+        body = self.datasets[dataset].body
+        return [f"data/bodies/{body}.npz"] if body else []
 
     def generation_words(self, dataset: str) -> list[str]:
         """Overrides of `python -m generation <recipe>` for a data set: key=value, sorted."""
@@ -143,6 +153,16 @@ class Plan:
         """Benchmarks that the report can hold: those whose data set is there or is rendered here."""
         return [benchmark for benchmark in self.benchmarks.values() if self.is_available(benchmark.dataset)]
 
+    @property
+    def tracking_benchmarks(self) -> list[Benchmark]:
+        """Available benchmarks that trackers are scored on."""
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in self.people.benchmarks]
+
+    @property
+    def people_benchmarks(self) -> list[Benchmark]:
+        """Available benchmarks that models of people are scored on."""
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name in self.people.benchmarks]
+
     def notes(self) -> list[str]:
         """What the report leaves out, and why."""
         missing = (b for b in self.benchmarks.values() if b not in self.available_benchmarks)
@@ -170,7 +190,8 @@ class Plan:
             "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
-            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.available_benchmarks},
+            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
+            | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks},
         }
 
     # Facts
@@ -183,7 +204,8 @@ class Plan:
         """Names of the models whose code decides a job's outputs: a stage's own, and its teachers'."""
         if not SOURCES[rule].has_model:
             return []
-        stage = wildcards["stage"] if rule == "train_stage" else wildcards["tracker"].removesuffix("-untrained")
+        stage = wildcards["model"] if rule == "predict_people" else wildcards.get("stage") or wildcards["tracker"]
+        stage = stage.removesuffix("-untrained")
         teachers = self.labels[stage].teachers if rule == "train_stage" and stage in self.labels else ()
         return sorted({self.recipes[each]["model"]["name"] for each in (stage, *teachers) if each in self.recipes})
 
@@ -220,6 +242,8 @@ class Plan:
             return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "people_table":
+            return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
         if rule == "rulegraph":
             return {"edges": short_digest(self.edges())}
         if rule == "report_page":
@@ -251,6 +275,8 @@ class Plan:
             yield Step("curves", {"stage": stage}, (f"results/{stage}/curves.png",))
         for benchmark in self.benchmarks.values():
             yield from self._steps_of_benchmark(benchmark)
+        if self.people_benchmarks:
+            yield Step("blade_page", {}, ("results/blade.html",))
         yield Step("rulegraph", {}, ("results/graph.dot",))
         yield Step("report_page", {}, ("results/report.html",))
 
@@ -266,6 +292,9 @@ class Plan:
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
+        if benchmark.name in self.people.benchmarks:
+            yield from (Step(*step) for step in self.people.steps(benchmark.name))
+            return
         for mode, resolution in benchmark.protocols:
             for tracker in self.trackers.rows(benchmark.name, resolution):
                 names = {"benchmark": benchmark.name, "mode": mode, "resolution": str(resolution)}

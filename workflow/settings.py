@@ -21,6 +21,8 @@ RESOLUTION = 256
 """Height and width of the frames in TAP-Vid's official protocol."""
 BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
+CONSTANT = "constant"
+"""The row of people's tables that needs no training: eval/people/constant.py."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -45,6 +47,15 @@ class Dataset:
     member: str | None = None
     height: int | None = None
     clip_length: int | None = None
+    body: str | None = None
+    """Of labels of people: the body file that they belong to is data/bodies/<body>.npz."""
+    images: str | None = None
+    truncate_shape: bool = False
+
+    @property
+    def is_people(self) -> bool:
+        """Whether every frame has a person."""
+        return self.body is not None
 
     @property
     def is_rendered(self) -> bool:
@@ -167,8 +178,8 @@ def _check_names(settings: Settings) -> None:
                 f"{suggestion(benchmark.dataset, settings.datasets)}"
             )
         _check_trackers(benchmark, settings)
-    for name in sorted(settings.stages.keys() & set(BASELINES)):
-        raise ValueError(f"stages.{name}: this is the name of a tracker that needs no training; rename the stage")
+    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT}):
+        raise ValueError(f"stages.{name}: this is the name of a row that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
     for stage in settings.stages.values():
@@ -183,6 +194,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
         where = f"datasets.{dataset.name}"
         if dataset.path:
             check_path(f"{where}.path", dataset.path)
+        if dataset.images:
+            check_path(f"{where}.images", dataset.images)
         if dataset.url:
             check_address(f"{where}.url", dataset.url)
             if "sha256" not in written[dataset.name]:
@@ -200,7 +213,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
 
 
 def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:
-    where, ours = f"benchmarks.{benchmark.name}", [*BASELINES, *settings.stages]
+    baselines = (CONSTANT,) if settings.datasets[benchmark.dataset].is_people else BASELINES
+    where, ours = f"benchmarks.{benchmark.name}", [*baselines, *settings.stages]
     for tracker in benchmark.trackers or ():
         if tracker not in ours:
             raise ValueError(f"{where}.trackers: '{tracker}' is no baseline and no stage, {suggestion(tracker, ours)}")

@@ -66,6 +66,24 @@ SOURCES = {
     ),
     "score": Source(("eval.__main__:_score",), packages=("numpy",), apart_from=FETCHING),
     "table": Source(("eval.__main__:_table",), files=("eval/published.csv",)),
+    "people_constant": Source(("eval.people.commands:constant_command",), packages=("numpy",), apart_from=FETCHING),
+    "predict_people": Source(
+        ("trainer.predict_people:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models", *FETCHING),
+        has_model=True,
+    ),
+    "score_people": Source(("eval.people.commands:score_command",), packages=("numpy",), apart_from=FETCHING),
+    "draw_overlay": Source(
+        ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
+    ),
+    "people_table": Source(("eval.people.commands:table_command",)),
+    "blade_page": Source(
+        ("eval.__main__:_report",),
+        files=("eval/templates/report.html", "eval/templates/style.css"),
+        packages=("jinja2", "pillow"),
+        apart_from=FETCHING,
+    ),
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),

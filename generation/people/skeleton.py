@@ -1,13 +1,10 @@
-"""The 22 joints that all bodies here are posed by: names and order of SMPL-X's body joints (Pavlakos et al. 2019)."""
+"""Parts and weights of bodies with the 22 joints of `shards.people.skeleton`."""
 
 import numpy as np
 
-JOINTS = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-)  # fmt: skip
-PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+from shards.people.skeleton import JOINTS as JOINTS  # for the modules that make bodies
+from shards.people.skeleton import PARENTS as PARENTS
+
 PARTS = JOINTS
 """A body part is what one joint moves most, as in the 24 parts of SMPL (which have two more, the hands)."""
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ ENDS = {"centre_px": (2,), "pelvis_m": (3,), "joints_m": (3,), "rotations": (3, 
 """How the shapes of some arrays end."""
 LARGEST = 1 << 31
 """Bytes that an array of a member may have."""
+DAMAGE = (OSError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged npz raises beside ValueError; RuntimeError where a flipped bit says that it is encrypted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,5 +102,5 @@ def decode_person(content: bytes) -> Person:
             names = {field.name for field in fields(Person)} & set(archive.files)
             arrays = {name: archive[name] for name in names - {"body"}}
             return Person(body=archive["body"].tobytes().decode(), **arrays)
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"person.npz is damaged ({error})") from None

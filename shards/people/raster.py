@@ -68,10 +68,12 @@ def draw(
 
 def _groups(numbers: np.ndarray, extent: np.ndarray):
     """Faces with boxes of about one size, and that size (columns, rows): powers of two from 1."""
+    if not len(numbers):
+        return
     rounded = 1 << np.ceil(np.log2(extent[numbers])).astype(np.int64)  # (n, 2)
     order = np.lexsort(rounded.T)
     numbers, rounded = numbers[order], rounded[order]
-    starts = np.flatnonzero(np.r_[True, (np.diff(rounded, axis=0) != 0).any(1)]) if len(numbers) else []
+    starts = np.flatnonzero(np.r_[True, (np.diff(rounded, axis=0) != 0).any(1)])
     for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
         columns, rows = rounded[start]
         step = max(1, CANDIDATES // int(columns * rows))

@@ -241,6 +241,19 @@ def test_videos_are_packed_as_their_data_set_says(with_videos):
     assert "options" not in plan.facts("pack", {"dataset": "tiny", "shard": "000000"})
 
 
+def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
+    people = {"source": "human_data", "path": "labels/pdhuman_train.npz", "body": "smplx", "images": "my images"}
+    plan = Plan(put(config, "datasets.pdhuman", people | {"truncate_shape": True}))
+    body = "data/bodies/smplx.npz"
+    assert plan.body_files("pdhuman") == [body] and plan.body_files("tiny") == []
+    assert plan.pack_words("pdhuman") == f"--images 'my images' --body {body} --truncate-shape"
+    assert plan.facts("pack", {"dataset": "pdhuman", "shard": "000000"})["options"] == plan.pack_words("pdhuman")
+    with pytest.raises(ValueError, match=r"missing key 'datasets\.pdhuman\.body'"):
+        Plan(put(config, "datasets.pdhuman", {"source": "bedlam_cc", "path": "renders"}))
+    with pytest.raises(ValueError, match=r"unknown key 'datasets\.tapvid_davis\.body'"):
+        Plan(put(config, "datasets.tapvid_davis.body", "smplx"))
+
+
 def test_teachers_are_edges_of_the_graph(with_videos, config):
     plan, stage = Plan(with_videos), "cotracker3_offline_real"
     assert plan.teacher_files(stage) == ["results/lbm/weights.safetensors", "mine.npz"]

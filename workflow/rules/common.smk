@@ -33,7 +33,10 @@ def any_of(names):
 wildcard_constraints:
     dataset=any_of(plan.datasets),
     stage=any_of(plan.stages),
-    benchmark=any_of(plan.benchmarks),
+    benchmark=any_of(plan.benchmarks.keys() - plan.people.benchmarks.keys()),
+    people=any_of(plan.people.benchmarks),
+    model=any_of(plan.people.stages),
+    row=any_of(plan.people.all),
     baseline=any_of(BASELINES),
     tracker=any_of(plan.trackers.trained),
     foreign=any_of(plan.trackers.foreign),
@@ -68,7 +71,8 @@ def assets_of(wildcards):
 
 def shard_source(wildcards):
     """What one shard waits for."""
-    return plan.pack_input(wildcards.dataset, wildcards.shard)
+    dataset = wildcards.dataset
+    return [plan.pack_input(dataset, wildcards.shard), *plan.body_files(dataset)]
 
 
 def shards_of(wildcards):
@@ -148,14 +152,34 @@ def tables_of_badja(wildcards):
 def files_of_report(kind):
     return [
         path
-        for benchmark in plan.available_benchmarks
+        for benchmark in plan.tracking_benchmarks
         for path in plan.files_of_benchmark(benchmark.name, kind)
     ]
 
 
+def truth_of_people(wildcards):
+    return index_path(plan.people.benchmarks[wildcards.people].dataset)
+
+
+def body_of(wildcards):
+    return plan.people.body(wildcards.people)
+
+
+def files_of_people(kind):
+    return [
+        path
+        for benchmark in plan.people_benchmarks
+        for path in plan.people.files(benchmark.name, kind)
+    ]
+
+
+def of_stages_of_people(name):
+    return [f"results/{stage}/{name}" for stage in plan.people.stages]
+
+
 def truths_of_report():
     return sorted(
-        {index_path(benchmark.dataset) for benchmark in plan.available_benchmarks}
+        {index_path(benchmark.dataset) for benchmark in plan.tracking_benchmarks}
     )
 
 
