@@ -44,9 +44,7 @@ class Residual(nn.Module):
 
 def conv_norm(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """A 3x3 convolution and its batch norm."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
 
 class ConvTrunk(nn.Module):

@@ -3,17 +3,16 @@
 Legend: J joints, S shape coefficients, H W pixels.
 """
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from generation.people.skeleton import JOINTS
 from shards import Clip, ClipStore
 from shards.people.body import Body, read_body
 from shards.people.camera import Camera, crop_camera
+from shards.people.skeleton import JOINTS
 from trainer.batch import Sample
 from trainer.config import DataConfig
 from trainer.people.config import PeopleData
@@ -50,7 +49,9 @@ def make_people_sample(store: ClipStore, number: int, config: DataConfig, rng: n
 def settings_of(config: DataConfig) -> PeopleData:
     """The `data.people` section; ValueError where the recipe has none."""
     if config.people is None:
-        raise ValueError("this stage trains on people: the recipe needs the section data.people (config/data/people.yaml)")
+        raise ValueError(
+            "this stage trains on people: the recipe needs the section data.people (config/data/people.yaml)"
+        )
     return config.people
 
 
@@ -150,7 +151,4 @@ def check_body(body: Body, digest: str, where: str) -> None:
 
 def draw_clip(store: ClipStore, number: int, people: PeopleData, rng: np.random.Generator) -> Clip:
     """A clip of one frame, drawn now with the settings that the index names; ValueError where it names none."""
-    from generation.people.config import PeopleConfig, read_config
-    from generation.people.scene import make_clip
-
     raise NotImplementedError

@@ -42,9 +42,7 @@ class DepthNet(nn.Module):
         self.config, width = config, config.interface_width
         self.backbone = make_backbone(config)
         channels = self.backbone.out_channels
-        self.interface = nn.Sequential(
-            conv_norm(channels, width, 2), nn.ReLU(), conv_norm(width, width, 2), nn.ReLU()
-        )
+        self.interface = nn.Sequential(conv_norm(channels, width, 2), nn.ReLU(), conv_norm(width, width, 2), nn.ReLU())
         self.decoder = QueryDecoder(1, width, config.num_layers, config.num_heads, config.feedforward)
         self.joints = JointMaps(channels, config.num_joints) if config.num_joints else None
         extra = 3 * config.num_joints + NUM_GEOMETRY * config.with_geometry
@@ -69,3 +67,11 @@ class DepthNet(nn.Module):
             known.append(crop_geometry(box, picture))
         logit = self.head(torch.cat(known, -1))[:, 0].float()
         return DepthAnswer(depth_m=self.config.max_depth_m * logit.sigmoid(), joints=joints, seen=seen, heat=heat)
+
+    def answer(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is said of a batch with image, box and picture: depth_m (B,), and joints, joints_score where it has them."""
+        found = self(batch["image"], batch["box"], batch["picture"])
+        said = {"depth_m": found.depth_m}
+        if found.joints is not None:
+            said |= {"joints": found.joints, "joints_score": found.seen.sigmoid()}
+        return said
