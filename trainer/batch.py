@@ -202,7 +202,7 @@ class StepSampler(Sampler):
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples into a batch; clips of one batch must have one frame size."""
-    sizes = {sample["video"].shape[1:3] for sample in samples}
+    sizes = {sample["video"].shape[1:3] for sample in samples if "video" in sample}
     if len(sizes) > 1:
         raise ValueError(
             f"clips of several sizes in one batch: {sorted(sizes)}; set data.crop_size, or pack data sets of one size"

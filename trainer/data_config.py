@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainer.people.config import PeopleData
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -68,6 +70,9 @@ class DataConfig:
     blur_kernel: int = 11
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Bounds of the uniform sigma, for each frame anew."""
+    people: PeopleData | None = None
+    """For stages that learn of people, whose samples are single frames: of what is above, they read `dataset`,
+    `num_workers`, `prefetch_factor` and `on_error` only. null: for stages that track points."""
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):

@@ -94,6 +94,8 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         "source": paths.source_digest,
         "world_size": world_size if recipe.training.global_batch_size is None else None,
     } | ({"teachers": [sha256_of(path) for path in teachers]} if teachers else {})
+    if recipe.training.keep == "best":
+        parts["validation_index"] = sha256_of(validation_index)
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Run(
         identity=identity,

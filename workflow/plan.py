@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words
-from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys
+from trainer.config import HOW_IT_RUNS, as_dict, compose, flat_keys, no_weights
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
@@ -183,9 +183,10 @@ class Plan:
     def recipe_words(self, stage: str, section: str = "") -> str:
         """What decides a stage's weights, or one section of it, as sorted key=value.
 
-        NO_WEIGHTS decide nothing, nor does HOW_IT_RUNS.
+        Sections of `no_weights` decide nothing (they have no words), nor does HOW_IT_RUNS.
         """
-        recipe = {key: value for key, value in self.recipes[stage].items() if key not in NO_WEIGHTS}
+        whole = self.recipes[stage]
+        recipe = {key: {} if key in no_weights(whole) else value for key, value in whole.items()}
         for name, keys in HOW_IT_RUNS.items():
             recipe[name] = {key: value for key, value in recipe[name].items() if key not in keys}
         recipe = recipe[section] if section else recipe

@@ -95,6 +95,12 @@ def validation_of(wildcards):
     return plan.validation_index(wildcards.stage)
 
 
+def deciding_validation_of(wildcards):
+    """The index that chooses the weights of a stage which keeps the best of them."""
+    keeps_best = plan.recipes[wildcards.stage]["training"]["keep"] == "best"
+    return plan.validation_index(wildcards.stage) if keeps_best else []
+
+
 def first_weights(wildcards):
     """The weights that a stage starts from, if it starts from another stage."""
     source = plan.recipes[wildcards.stage]["init_from"]
