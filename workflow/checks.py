@@ -87,7 +87,8 @@ def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
         shared = range(
             max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
         )
-        if tested.is_rendered and trained.is_rendered and shared and tested.split == trained.split:
+        is_of_a_kind = tested.is_made_here and (tested.source, tested.split) == (trained.source, trained.split)
+        if is_of_a_kind and shared:
             raise ValueError(
                 f"{who} scores on scenes that stages.{stage} trains on: {tested.name} and "
                 f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "

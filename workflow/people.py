@@ -27,6 +27,8 @@ class People:
     """Those that train a model of people, in their order."""
     training_sets: Mapping[str, str]
     """The data set that each of these stages learns from."""
+    body_files: Mapping[str, str | None]
+    """The body file that each of these stages is given."""
 
     @classmethod
     def of(
@@ -45,6 +47,7 @@ class People:
             benchmarks={n: b for n, b in benchmarks.items() if b.dataset in datasets and datasets[b.dataset].is_people},
             stages=chosen,
             training_sets={name: recipes[name]["data"]["dataset"] for name in chosen},
+            body_files={name: (recipes[name]["data"]["people"] or {}).get("body") for name in chosen},
         )
 
     # Data
@@ -93,6 +96,9 @@ class People:
                     f"stages.{stage}: data.dataset={name} has no people; name one with a body, "
                     "such as a data set of source: people"
                 )
+            body, expected = self.body_files[stage], f"data/bodies/{self.datasets[name].body}.npz"
+            if body not in (None, expected):
+                raise ValueError(f"stages.{stage}: data.people.body={body}, but {name} has the body {expected}")
         for name in self.benchmarks:
             if not self.rows(name):
                 raise ValueError(

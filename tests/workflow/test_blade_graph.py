@@ -1,8 +1,4 @@
-"""Dry runs of the graph of people: what a change makes stale, and what belongs to trackers and what to people.
-
-Edges are what counts here. Two stages of another model stand in for DepthNet and PoseNet: in the copy
-`workflow.people.MODELS` names that model, and they learn from a user's labels of people.
-"""
+"""Dry runs of the graph of people: what a change makes stale, and what belongs to trackers and what to people."""
 
 import copy
 import re
@@ -16,43 +12,32 @@ from tests.workflow.copies import copy_repository
 from tests.workflow.test_graph import Graph
 from workflow.plan import Plan
 
-FIRST, SECOND = "cotracker3_offline", "cotracker3_online"
+FIRST, SECOND = "blade_depthnet", "blade_posenet"
 AFTER_SCORE = {"score_people", "people_table", "blade_page"}
 AFTER_PREDICTION = {"predict_people", "draw_overlay", *AFTER_SCORE}
-SMALL = ["data.dataset=train_people", "training.num_steps=4", "training.precision=fp32", "cluster.gpus_per_process=0"]
-LABELS = {"source": "human_data", "body": "toy"}
+DRAWN = {"source": "people", "body": "toy", "clips_per_shard": 4, "num_clips": 8}
+SMALL = [
+    "data.dataset=train_people", "data.people.body=data/bodies/toy.npz", "validation.dataset=null",
+    "training.keep=last", "training.num_epochs=null", "training.num_steps=4", "cluster.gpus_per_process=0",
+]  # fmt: skip
 CONFIG = {
-    "datasets": {
-        "train_people": LABELS | {"path": "train.npz"},
-        "heldout_people": LABELS | {"path": "heldout.npz"},
-    },
+    "bodies": {"toy": {"source": "toy"}, "smplx": {"source": "smplx", "path": "SMPLX_NEUTRAL.npz"}},
+    "datasets": {"train_people": DRAWN, "heldout_people": DRAWN | {"num_clips": 4, "first_seed": 1000}},
     "stages": {
-        FIRST: {"processes": 1, "overrides": [*SMALL, "validation.dataset=null"]},
-        SECOND: {"processes": 1, "overrides": [*SMALL, f"init_from={FIRST}", "validation.dataset=null"]},
+        FIRST: {"processes": 1, "overrides": ["model=blade_depthnet_small", *SMALL]},
+        SECOND: {"processes": 1, "overrides": ["model=blade_posenet_small", *SMALL]},
     },
     "benchmarks": {"heldout_people": {"dataset": "heldout_people"}},
 }
-FILES = ("train.npz", "heldout.npz", "data/bodies/toy.npz")
 TARGETS = ("blade", "--configfile", "people.yaml")
 
 
-@pytest.fixture(autouse=True)
-def stand_ins(monkeypatch):
-    monkeypatch.setattr("workflow.people.MODELS", ("cotracker3",))
-
-
-def make(root: Path, config: dict) -> Graph:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Graph:
     """A copy whose outputs all are there, entered into Snakemake's books."""
-    root = copy_repository(root)
-    people = root / "workflow/people.py"
-    people.write_text(re.sub(r"MODELS = \(.*?\)", 'MODELS = ("cotracker3",)', people.read_text(), count=1))
-    predict = root / "trainer/predict_people.py"
-    predict.write_text('"""Stands in."""\n\n\ndef predict():\n    """Predict."""\n    return 1\n')
-    (root / "people.yaml").write_text(yaml.safe_dump(config))
-    for name in FILES:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("given\n")
-    for output in (root / output for step in Plan(config, root).steps() for output in step.outputs):
+    root = copy_repository(tmp_path_factory.mktemp("graph") / "made")
+    (root / "people.yaml").write_text(yaml.safe_dump(CONFIG))
+    for output in (root / output for step in Plan(CONFIG, root).steps() for output in step.outputs):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("made\n")
     graph = Graph(root)
@@ -61,25 +46,10 @@ def make(root: Path, config: dict) -> Graph:
     return graph
 
 
-def plan_of(graph: Graph) -> dict[str, int]:
-    """How many jobs of each rule a dry run of the people would run."""
-    result = graph.snakemake("-n", *TARGETS)
-    assert result.returncode == 0, result.stdout + result.stderr
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M))
-    return {rule: int(count) for rule, count in counts.items() if rule not in ("blade", "total")}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Graph:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workflow.people.MODELS", ("cotracker3",))
-        return make(tmp_path_factory.mktemp("graph") / "made", CONFIG)
-
-
 @pytest.fixture
 def graph(made) -> Iterator[Graph]:
     """The made graph; what a test edits is put back."""
-    names = [*made.root.glob("*.yaml"), *made.root.glob("eval/people/*.py"), made.root / "workflow/people.py"]
+    names = [*made.root.glob("*.yaml"), *made.root.glob("eval/people/*.py")]
     before = {path: path.read_bytes() for path in names}
     yield made
     for path, content in before.items():
@@ -87,17 +57,26 @@ def graph(made) -> Iterator[Graph]:
             path.write_bytes(content)
 
 
+def plan_of(graph: Graph, *words: str) -> dict[str, int]:
+    """How many jobs of each rule a dry run of the people would run."""
+    result = graph.snakemake("-n", *TARGETS, *words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M))
+    return {rule: int(count) for rule, count in counts.items() if rule not in ("blade", "total")}
+
+
 def test_nothing_to_do_after_everything_was_made(graph):
     assert plan_of(graph) == {}
 
 
 def test_a_changed_first_stage_trains_both_and_a_changed_second_one_itself(graph):
-    graph.edit("people.yaml", f"  {FIRST}:\n    overrides:\n", f"  {FIRST}:\n    overrides:\n    - data.flip=false\n")
+    start, changed = (f"  {FIRST}:\n    overrides:\n{more}" for more in ("", "    - training.seed=7\n"))
+    graph.edit("people.yaml", start, changed)
     plan = plan_of(graph)
     assert set(plan) == {"train_stage", "curves", *AFTER_PREDICTION}
     assert (plan["train_stage"], plan["predict_people"]) == (2, 2)
-    graph.edit("people.yaml", f"  {FIRST}:\n    overrides:\n    - data.flip=false\n", f"  {FIRST}:\n    overrides:\n")
-    graph.edit("people.yaml", f"  {SECOND}:\n    overrides:\n", f"  {SECOND}:\n    overrides:\n    - data.flip=false\n")
+    graph.edit("people.yaml", changed, start)
+    graph.edit("people.yaml", start.replace(FIRST, SECOND), changed.replace(FIRST, SECOND))
     plan = plan_of(graph)
     assert (plan["train_stage"], plan["predict_people"], plan["score_people"]) == (1, 1, 1)
 
@@ -114,11 +93,16 @@ def test_an_edited_drawing_draws_again_and_scores_nothing(graph):
     assert set(plan_of(graph)) == {"draw_overlay", "blade_page"}
 
 
-def test_another_body_file_makes_everything_anew(graph):
-    (graph.root / "data/bodies/toy.npz").touch()
-    (graph.root / "data/bodies/toy.npz").write_text("another\n")
+def test_another_body_file_draws_trains_and_scores_anew(graph):
+    plan = plan_of(graph, "--forcerun", "body")
+    assert plan["draw_people"] == 3 and plan["train_stage"] == 2
+    assert {"index", "people_constant", *AFTER_PREDICTION} <= set(plan)
+
+
+def test_other_held_out_people_train_nothing(graph):
+    graph.edit("people.yaml", "    first_seed: 1000\n", "    first_seed: 2000\n")
     plan = plan_of(graph)
-    assert {"pack", "index", "train_stage", "people_constant", *AFTER_PREDICTION} <= set(plan)
+    assert "train_stage" not in plan and (plan["draw_people"], plan["predict_people"]) == (1, 2)
 
 
 def test_rows_are_the_constant_and_each_stage_of_people():
@@ -137,20 +121,13 @@ def test_rows_are_the_constant_and_each_stage_of_people():
 @pytest.mark.parametrize(
     ("section", "name", "value", "message"),
     [
-        (
-            "datasets",
-            "heldout_people",
-            LABELS | {"path": "x.npz", "body": "smplx"},
-            "no stage learns from people of the ",
-        ),
+        ("datasets", "heldout_people", DRAWN | {"body": "smplx"}, "no stage learns from people of the body 'smplx'"),
         ("datasets", "train_people", {"source": "clip_folder", "path": "x"}, "data.dataset=train_people has no people"),
-        (
-            "benchmarks",
-            "heldout_people",
-            {"dataset": "heldout_people", "trackers": ["static"]},
-            "'static' is no baselin",
-        ),
+        ("datasets", "train_people", DRAWN | {"body": "smplx"}, "data.people.body=data/bodies/toy.npz, but train_peop"),
+        ("datasets", "heldout_people", DRAWN, "heldout_people and train_people share seeds 0:8"),
+        ("benchmarks", "heldout_people", {"dataset": "heldout_people", "trackers": ["static"]}, "'static' is no base"),
         ("stages", "constant", None, "stages.constant: this is the name of a tracker"),
+        ("stages", SECOND, {"overrides": ["init_from=lbm", *SMALL]}, "init_from=lbm is not under stages:"),
     ],
 )
 def test_mistakes_are_one_line(section, name, value, message):
@@ -158,14 +135,13 @@ def test_mistakes_are_one_line(section, name, value, message):
     config[section][name] = value
     with pytest.raises(ValueError) as error:
         Plan(config)
-    assert message in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_trackers_and_people_share_a_configuration(tmp_path):
-    (tmp_path / "heldout.npz").write_text("given")
+def test_trackers_and_people_share_a_configuration():
     tiny = yaml.safe_load((Path(__file__).resolve().parents[2] / "config/tiny.yaml").read_text())
-    plan = Plan({key: tiny[key] | CONFIG[key] for key in CONFIG}, tmp_path)
-    assert plan.trackers.trained == ["lbm-untrained", "lbm"]
+    plan = Plan(CONFIG | {key: tiny[key] | CONFIG[key] for key in ("datasets", "stages", "benchmarks")})
+    assert {FIRST, SECOND}.isdisjoint(plan.trackers.trained) and "lbm" in plan.trackers.trained
     assert [benchmark.name for benchmark in plan.tracking_benchmarks] == ["tiny_heldout"]
     outputs = [output for step in plan.steps() for output in step.outputs]
     assert "results/heldout_people/constant.people.json" in outputs and "results/blade.html" in outputs
