@@ -187,6 +187,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.training.num_steps is None) == (self.training.num_epochs is None):
             raise ValueError(f"stage {self.stage}: set exactly one of training.num_steps and training.num_epochs")
+        if self.pseudo_labels and self.data.mixture:
+            raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
             raise ValueError(
                 f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"
