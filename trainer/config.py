@@ -209,6 +209,8 @@ class Recipe:
             raise ValueError(
                 f"stage {self.stage}: training.keep=best needs a validation: set validation.dataset, or keep=last"
             )
+        if self.pseudo_labels and self.data.mixture:
+            raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
             raise ValueError(
                 f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"

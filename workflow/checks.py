@@ -62,18 +62,21 @@ def _check_shards(dataset: Dataset) -> None:
 def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: dict[str, int]) -> None:
     """Hold what a training reads against what its data set has, where that is known: clips, and frames of a clip."""
     data, training = recipe["data"], recipe["training"]
-    dataset = plan.datasets[data["dataset"]]
-    frames = num_frames.get(dataset.name)
-    if frames is not None and data["num_frames"] > frames:
-        raise ValueError(
-            f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
-            f"train with data.num_frames={frames} or make longer clips"
-        )
+    datasets = [plan.datasets[name] for name in plan.datasets_of_stage(stage)]
+    for dataset in datasets:
+        frames = num_frames.get(dataset.name)
+        if frames is not None and data["num_frames"] > frames:
+            raise ValueError(
+                f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
+                f"train with data.num_frames={frames} or make longer clips"
+            )
     batch_size, steps, processes = training["batch_size"], training["accumulation_steps"], plan.stages[stage].processes
     global_batch = training["global_batch_size"] or batch_size * steps * processes
-    if training["num_epochs"] is not None and dataset.is_rendered and dataset.num_clips < global_batch:
+    num_clips, names = sum(dataset.num_clips for dataset in datasets), ", ".join(one.name for one in datasets)
+    is_known = all(dataset.is_rendered for dataset in datasets)
+    if training["num_epochs"] is not None and is_known and num_clips < global_batch:
         raise ValueError(
-            f"stages.{stage}: an epoch of {dataset.num_clips} clips ({dataset.name}) has no whole batch of "
+            f"stages.{stage}: an epoch of {num_clips} clips ({names}) has no whole batch of "
             f"{global_batch} (batch_size {batch_size} x accumulation_steps {steps} x {processes} processes); lower one "
             "of them, or set training.num_steps and training.num_epochs=null"
         )
@@ -82,8 +85,7 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
 def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
     """A seed is a scene: none that a model is scored on may be trained on."""
     tested = plan.datasets[dataset]
-    for stage, recipe in plan.recipes.items():
-        trained = plan.datasets[recipe["data"]["dataset"]]
+    for stage, trained in _trained_on(plan):
         shared = range(
             max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
         )
@@ -96,12 +98,19 @@ def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
             )
 
 
+def _trained_on(plan: Plan) -> Iterator[tuple[str, Dataset]]:
+    """Every stage with each data set that it trains on."""
+    for stage in plan.recipes:
+        yield from ((stage, plan.datasets[name]) for name in plan.datasets_of_stage(stage))
+
+
 def _check_edges(plan: Plan, stage: str, recipe: dict[str, Any]) -> None:
-    dataset, source = recipe["data"]["dataset"], recipe["init_from"]
-    if dataset not in plan.datasets:
-        raise ValueError(
-            f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, plan.datasets)}"
-        )
+    source, key = recipe["init_from"], "data.mixture: " if recipe["data"]["mixture"] else "data.dataset="
+    for dataset in plan.datasets_of_stage(stage):
+        if dataset not in plan.datasets:
+            raise ValueError(
+                f"stages.{stage}: {key}{dataset} is not under datasets:, {suggestion(dataset, plan.datasets)}"
+            )
     validated = recipe["validation"]["dataset"]
     if validated and validated not in plan.datasets:
         raise ValueError(

@@ -139,6 +139,11 @@ class Plan:
 
     # Training and evaluation
 
+    def datasets_of_stage(self, stage: str) -> list[str]:
+        """Names of the data sets that a stage trains on: one, or those of its mixture."""
+        data = self.recipes[stage]["data"]
+        return sorted(data["mixture"]) if data["mixture"] else [data["dataset"]]
+
     def validation_index(self, stage: str) -> list[str]:
         """The index that a stage is validated on during its training, if it is."""
         dataset = self.recipes[stage]["validation"]["dataset"]
@@ -196,7 +201,7 @@ class Plan:
         """What decides which rules the graph has."""
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
-            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
+            "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}

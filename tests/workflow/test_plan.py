@@ -254,6 +254,24 @@ def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
         Plan(put(config, "datasets.tapvid_davis.body", "smplx"))
 
 
+def test_every_data_set_of_a_mixture_is_an_input(config):
+    other = {"source": "render", "num_clips": 4, "clips_per_shard": 2, "first_seed": 900}
+    other["overrides"] = config["datasets"]["tiny"]["overrides"]
+    words = [*config["stages"]["lbm"]["overrides"], "data.mixture={other:0.25,tiny:0.75}"]
+    mixed = put(put(config, "datasets.other", other), "stages.lbm.overrides", words)
+    plan = Plan(mixed)
+    assert plan.datasets_of_stage("lbm") == ["other", "tiny"] and Plan(config).datasets_of_stage("lbm") == ["tiny"]
+    assert plan.edges()["stages"]["lbm"] == ["other", "tiny", None]
+    assert "mixture.other=0.25 mixture.tiny=0.75" in plan.recipe_words("lbm", "data")
+    assert plan.facts("train_stage", {"stage": "lbm"}) != Plan(config).facts("train_stage", {"stage": "lbm"})
+    with pytest.raises(ValueError, match=r"stages\.lbm: data\.mixture: othr is not under datasets:, did you mean"):
+        Plan(put(mixed, "stages.lbm.overrides", [*words, "data.mixture=null", "data.mixture={othr:0.5,tiny:0.5}"]))
+    heldout = config["datasets"]["tiny_heldout"]
+    same_scenes = {key: heldout[key] for key in ("split", "first_seed") if key in heldout}
+    with pytest.raises(ValueError, match=r"scores on scenes that stages\.lbm trains on: tiny_heldout and other share"):
+        Plan(put(mixed, "datasets.other", other | same_scenes))
+
+
 def test_teachers_are_edges_of_the_graph(with_videos, config):
     plan, stage = Plan(with_videos), "cotracker3_offline_real"
     assert plan.teacher_files(stage) == ["results/lbm/weights.safetensors", "mine.npz"]

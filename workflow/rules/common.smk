@@ -88,7 +88,7 @@ def shards_of(wildcards):
 
 
 def clips_of(wildcards):
-    return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
+    return [index_path(name) for name in plan.datasets_of_stage(wildcards.stage)]
 
 
 def validation_of(wildcards):
