@@ -63,7 +63,7 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
     """Hold what a training reads against what its data set has, where that is known: clips, and frames of a clip."""
     data, training = recipe["data"], recipe["training"]
     datasets = [plan.datasets[name] for name in plan.datasets_of_stage(stage)]
-    for dataset in datasets:
+    for dataset in datasets if data["people"] is None else ():  # of people a sample is one frame
         frames = num_frames.get(dataset.name)
         if frames is not None and data["num_frames"] > frames:
             raise ValueError(

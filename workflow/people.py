@@ -26,7 +26,9 @@ class People:
     stages: tuple[str, ...]
     """Those that train a model of people, in their order."""
     training_sets: Mapping[str, str]
-    """The data set that each of these stages learns from."""
+    """The data set that each of these stages learns from; of a mixture the one that its recipe calls `dataset`."""
+    mixtures: Mapping[str, tuple[str, ...]]
+    """All that it learns from."""
     body_files: Mapping[str, str | None]
     """The body file that each of these stages is given."""
 
@@ -47,6 +49,7 @@ class People:
             benchmarks={n: b for n, b in benchmarks.items() if b.dataset in datasets and datasets[b.dataset].is_people},
             stages=chosen,
             training_sets={name: recipes[name]["data"]["dataset"] for name in chosen},
+            mixtures={n: tuple(recipes[n]["data"]["mixture"] or [recipes[n]["data"]["dataset"]]) for n in chosen},
             body_files={name: (recipes[name]["data"]["people"] or {}).get("body") for name in chosen},
         )
 
@@ -90,7 +93,7 @@ class People:
 
     def check(self) -> None:
         """Raise ValueError for a stage that learns from clips of the other kind, and for a table without rows."""
-        for stage, name in self.training_sets.items():
+        for stage, name in ((stage, name) for stage, names in self.mixtures.items() for name in names):
             if not self.datasets[name].is_people:
                 raise ValueError(
                     f"stages.{stage}: data.dataset={name} has no people; name one with a body, "

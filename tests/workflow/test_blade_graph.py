@@ -146,3 +146,26 @@ def test_trackers_and_people_share_a_configuration():
     outputs = [output for step in plan.steps() for output in step.outputs]
     assert "results/heldout_people/constant.people.json" in outputs and "results/blade.html" in outputs
     assert not any("heldout_people/static" in output or f"tiny_heldout/{FIRST}" in output for output in outputs)
+
+
+def test_the_guides_scale_is_planned_through_slurm(made):
+    """8 and 6 nodes of 8 GPUs, one after the other, and the three benchmarks by the guide's names."""
+    config = yaml.safe_load((made.root / "config/blade_paper.yaml").read_text())
+    given = [Path(config["bodies"]["smplx"]["path"]), *(Path(one["path"]) for one in config["datasets"].values())]
+    for path in (made.root / path for path in given):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("given\n") if path.suffix else path.mkdir()
+    words = ("blade", "-n", "-p", "--profile", "profiles/slurm", "--configfile", "config/blade_paper.yaml")
+    result = made.snakemake(*words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    told = result.stdout + result.stderr
+    launches = re.findall(r"workflow.torchrun (.*?) -- -m trainer.launch stage=(\w+)", told)
+    assert launches == [
+        ("--nodes 8 --processes-per-node 8 --cpus-per-node 64", FIRST),
+        ("--nodes 6 --processes-per-node 8 --cpus-per-node 64", SECOND),
+    ]
+    assert "paths.init_weights=results/blade_depthnet/weights.safetensors" in told
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", told, re.M))
+    assert (counts["pack"], counts["predict_people"], counts["people_table"]) == ("7", "6", "3")
+    for name in ("spec_mtp_p3", "pdhuman_p5", "humman_p3"):
+        assert f"results/{name}/table.md" in told
