@@ -36,8 +36,8 @@ SCORES = {
     **{f"delta_{pixels}": f"pts_within_{pixels}" for pixels in (1, 2, 4, 8, 16)},
 }
 """Scores of a validation, fractions of 1, and their names in eval.tapvid."""
-PEOPLE_ERRORS = ("relative_depth_error", "depth_error_m", "inverse_depth_error", "mpjpe_m", "pve_m")
-"""Errors of a validation on people (trainer/people/validation.py): the lowest is the best."""
+PEOPLE_ERRORS = ("depth_error", "relative_depth_error", "inverse_depth_error", "mpjpe", "pve")
+"""Errors of a validation on people (trainer/people/validation.py), metres and shares: the lowest is the best."""
 KEEPS = ("last", "best")
 """Which weights a training hands on."""
 

@@ -22,7 +22,7 @@ from trainer.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best score so far (an error's lowest), the step after which it was reached, and a digest of how it was measured."""
+    """The best score so far (of an error the lowest), the step after which it was reached, and how it was measured."""
 
     score: float
     step: int

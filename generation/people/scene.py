@@ -44,14 +44,18 @@ class Frame:
     focal_px: float
 
 
-def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str) -> Clip:
-    """The clip of a seed: one body in one pose, config.num_frames cameras.
+def make_clip(
+    config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str, *, first_camera: int = 0
+) -> Clip:
+    """The clip of a seed: one body in one pose, config.num_frames cameras from `first_camera` on (what they look at
+    goes round).
 
     Raises ValueError where no camera shows enough.
     """
     rng = np.random.default_rng(seed)
     state, look = draw_state(config, body, rng), draw_look(body, rng)
-    frames = [draw_frame(config, body, state, look, number, rng) for number in range(config.num_frames)]
+    numbers = range(first_camera, first_camera + config.num_frames)
+    frames = [draw_frame(config, body, state, look, number, rng) for number in numbers]
     joints_m = np.stack([frame.joints_m for frame in frames])
     num_frames = len(frames)
     person = Person(

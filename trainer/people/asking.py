@@ -1,13 +1,12 @@
-"""A model of people asked about a packed data set: the crops of a clip in, answers in the whole picture's pixels out."""
+"""A model of people asked about a clip: crops in, answers in the whole picture's pixels out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from shards import Clip, ClipStore
+from shards import Clip
 from trainer.people.config import PeopleData
 from trainer.people.samples import sample_of_clip
 
@@ -19,8 +18,8 @@ AT_ONCE = 64
 class PeopleAnswer:
     """What a model says of T frames of one person; arrays float32."""
 
-    depth_m: np.ndarray
-    """(T,) z of the pelvis"""
+    depth_m: np.ndarray | None = None
+    """(T,) z of the pelvis; None: this model does not know it"""
     shape: np.ndarray | None = None
     """(T, S); None: this model says nothing of the pose"""
     rotations: np.ndarray | None = None
@@ -29,22 +28,6 @@ class PeopleAnswer:
     """(T, J, 2) pixels of the whole picture; None: this model finds no joints"""
     joints_score: np.ndarray | None = None
     """(T, J) 0 to 1: how sure a joint is to be seen"""
-
-
-class PeopleTruth:
-    """A packed data set of people that models are asked about. Raises ValueError for one without people."""
-
-    def __init__(self, index: str | Path):
-        self.store = ClipStore(index)
-        self.path, self.dataset, self.sha256 = self.store.path, self.store.dataset, self.store.sha256
-        self.names = self.store.keys
-
-    def clip(self, name: str) -> Clip:
-        """One clip with its person; ValueError where it has none."""
-        clip = self.store.read(self.store.number_of(name))
-        if clip.person is None:
-            raise ValueError(f"{self.path}: clip {name} has no person; it is no data set of people")
-        return clip
 
 
 @torch.no_grad()

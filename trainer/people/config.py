@@ -23,8 +23,8 @@ class PeopleData:
     endless: bool = False
     """Draw the people of every sample anew, with the settings that the data set's index names, instead of reading them:
     each clip of the data set then stands for as many pictures as there are epochs."""
-    body: str | None = None
-    """Path of the body file: of what is drawn anew, and of losses on joints and vertices."""
+    body: str = "data/bodies/anny.npz"
+    """The body file of the data set's people: what is drawn anew, losses on vertices and validation need it."""
 
     def __post_init__(self) -> None:
         if self.crop not in ("box", "whole"):
@@ -36,5 +36,3 @@ class PeopleData:
         for name in ("box_jitter", "noise"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"data.people.{name}={getattr(self, name)} must be at least 0 and below 1")
-        if self.endless and not self.body:
-            raise ValueError("data.people.endless=true draws people: set data.people.body (data/bodies/anny.npz)")

@@ -1,5 +1,7 @@
 """Parts that both networks of people are made of: a small trunk, joints from maps, and a decoder of learned queries."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -119,6 +121,6 @@ def perceptron(inputs: int, hidden: int, outputs: int, num_layers: int = 3) -> n
     """Linear layers with ReLU between them."""
     widths = [inputs, *[hidden] * (num_layers - 1), outputs]
     layers: list[nn.Module] = []
-    for first, second in zip(widths[:-1], widths[1:], strict=True):
+    for first, second in pairwise(widths):
         layers += [nn.Linear(first, second), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -23,7 +23,7 @@ def log_depth_loss(depth_m: torch.Tensor, true_m: torch.Tensor, mask: torch.Tens
 
 
 def joint_place_loss(joints: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """L1 of places (B, J, 2), shares of the crop's sides, of joints that lie in the crop: others have no place there."""
+    """L1 of places (B, J, 2), shares of the crop's sides, of joints that lie in the crop: others have no place."""
     return masked_mean((joints - true).abs(), is_inside(true))
 
 

@@ -3,12 +3,15 @@
 Legend: J joints, S shape coefficients, H W pixels.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from generation.people.config import PeopleConfig, from_recipe
+from generation.people.scene import make_clip
 from shards import Clip, ClipStore
 from shards.people.body import Body, read_body
 from shards.people.camera import Camera, crop_camera
@@ -17,6 +20,8 @@ from trainer.batch import Sample
 from trainer.config import DataConfig
 from trainer.people.config import PeopleData
 
+ATTEMPTS = 8
+"""Bodies that are drawn for one sample at most."""
 SMALLEST_BOX = 8
 """Pixels of the picture."""
 MIRROR = np.array([JOINTS.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in JOINTS])
@@ -49,9 +54,7 @@ def make_people_sample(store: ClipStore, number: int, config: DataConfig, rng: n
 def settings_of(config: DataConfig) -> PeopleData:
     """The `data.people` section; ValueError where the recipe has none."""
     if config.people is None:
-        raise ValueError(
-            "this stage trains on people: the recipe needs the section data.people (config/data/people.yaml)"
-        )
+        raise ValueError("this stage trains on people: the recipe needs the section data.people (data=people)")
     return config.people
 
 
@@ -150,5 +153,30 @@ def check_body(body: Body, digest: str, where: str) -> None:
 
 
 def draw_clip(store: ClipStore, number: int, people: PeopleData, rng: np.random.Generator) -> Clip:
-    """A clip of one frame, drawn now with the settings that the index names; ValueError where it names none."""
-    raise NotImplementedError
+    """A clip of one frame, drawn now with the settings that the index names; ValueError where it names none.
+
+    The stand-in of clip `number`: nothing but its name depends on that, everything on the generator.
+    """
+    config, digest = recipe_of(store)
+    body = body_of(people.body)
+    check_body(body, digest, store.name)
+    for attempt in range(1, ATTEMPTS + 1):
+        seed, camera = (int(value) for value in rng.integers(2**31, size=2))
+        try:
+            return make_clip(config, body, seed, f"{store.keys[number]}-drawn", first_camera=camera)
+        except ValueError as error:  # a body in a pose that hardly any camera sees
+            if attempt == ATTEMPTS:
+                raise ValueError(f"{store.name}: {ATTEMPTS} bodies in a row cannot be drawn: {error}") from None
+    raise AssertionError("not reached")
+
+
+@lru_cache(maxsize=4)
+def recipe_of(store: ClipStore) -> tuple[PeopleConfig, str]:
+    """The settings of single pictures that an index names, and the digest of the body; ValueError where it has none."""
+    recipe = store.summary["recipe"]
+    if not isinstance(recipe, dict) or not {"people", "body"} <= recipe.keys():
+        raise ValueError(
+            f"{store.name}: names no one recipe of drawn people; set data.people.endless=false, or a data set of "
+            "source: people"
+        )
+    return replace(from_recipe(recipe["people"]), num_frames=1), recipe["body"]["digest"]

@@ -1,15 +1,17 @@
 """Validation on people during a training: errors of depth, joints and vertices, means over clips."""
 
+import math
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from eval.people.metrics import mean_distance
+from eval.people.metrics import depth_errors, mean_distance
+from eval.people.truth import PeopleTruth
 from shards.people.body import pose_body
 from trainer.config import PEOPLE_ERRORS
-from trainer.people.asking import PeopleTruth, ask
-from trainer.people.samples import body_of, check_body, settings_of
+from trainer.people.asking import ask
+from trainer.people.samples import settings_of
 from trainer.validation import Validator
 
 
@@ -23,7 +25,7 @@ class PeopleValidator(Validator):
 
     def open_truth(self) -> PeopleTruth:
         """The packed people of validation.dataset."""
-        return PeopleTruth(self.run.validation_index)
+        return PeopleTruth(self.run.validation_index, settings_of(self.recipe.data).body)
 
     def say_facts(self) -> dict[str, Any]:
         """What else decides the errors: how pictures are cropped."""
@@ -34,16 +36,12 @@ class PeopleValidator(Validator):
         """Errors of one clip in the order of `measures`, means over its frames; NaN for what the model does not say."""
         clip = self.truth.clip(name)
         person, answer = clip.person, ask(model, clip, self.people)
-        true_m = person.pelvis_m[:, 2]
-        errors = [
-            np.mean(np.abs(answer.depth_m - true_m) / true_m),
-            np.mean(np.abs(answer.depth_m - true_m)),
-            np.mean(np.abs(1 / answer.depth_m - 1 / true_m)),
-        ]
+        errors = [math.nan] * 3
+        if answer.depth_m is not None:
+            errors = [error.mean() for error in depth_errors(answer.depth_m, person.pelvis_m[:, 2]).values()]
         if answer.rotations is None:
-            return [*map(float, errors), float("nan"), float("nan")]
-        body = body_of(self.people.body)
-        check_body(body, person.body, f"{self.truth.path}, clip {name}")
+            return [*map(float, errors), math.nan, math.nan]
+        body = self.truth.body
         found = pose_body(body, answer.shape, answer.rotations)
         true = pose_body(body, person.shape, person.rotations)
         errors += [

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 BACKBONES = ("dav2_metric_l", "dav2_tiny", "conv_tiny")
-"""Depth Anything V2 metric (large, from a folder of the user's, frozen), the same class small and untrained, and a small
-trunk of convolutions."""
+"""Depth Anything V2 metric (large, from a folder of the user's, frozen), the same class small and untrained, and a
+small trunk of convolutions."""
 
 
 @dataclass(frozen=True, kw_only=True)

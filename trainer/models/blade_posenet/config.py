@@ -20,7 +20,8 @@ class PoseNetConfig:
     """conv_tiny: channels of its finest level; it gives twice as many."""
     depth: str = "predicted"
     depthnet: dict[str, Any] | None = None
-    """The `model` section of the DepthNet whose weights init_from brings; used where depth is predicted."""
+    """The `model` section of the DepthNet whose weights init_from brings. Where depth is `none` it answers the depth, of
+    which the pose is told nothing; null: this PoseNet says none. Not used where depth is `true`."""
     depth_noise: float = 0.1
     """In training the depth is multiplied by exp of a normal number of this deviation."""
     dim: int = 256

@@ -64,7 +64,7 @@ class PoseNet(nn.Module):
         self.rotation_head = perceptron(dim, dim, 6)
         self.rest = nn.Parameter(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(joints, 1))  # (J, 6)
         self.shape_head = perceptron(dim * joints, config.head_width, config.num_shapes)
-        self.depthnet = build_depthnet(config.depthnet) if config.depth == "predicted" else None
+        self.depthnet = build_depthnet(config.depthnet) if config.depthnet and config.depth != "true" else None
         if self.depthnet:
             self.depthnet.requires_grad_(False).eval()
         self.body: SkinnedBody | None = None
@@ -77,14 +77,14 @@ class PoseNet(nn.Module):
             self.depthnet.eval()
         return self
 
-    def choose_depth(self, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """(B,) metres that the pose of a batch is made for, detached; None where it is made for none."""
-        if self.config.depth == "none":
-            return None
+    @torch.no_grad()
+    def find_depth(self, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """(B,) metres: DepthNet's depth of a batch, or the true one; None for a PoseNet that knows neither."""
         if self.config.depth == "true":
             return batch["pelvis_m"][:, 2]
-        with torch.no_grad():
-            return self.depthnet(batch["image"], batch["box"], batch["picture"]).depth_m
+        if self.depthnet is None:
+            return None
+        return self.depthnet(batch["image"], batch["box"], batch["picture"]).depth_m
 
     def forward(
         self, image: torch.Tensor, box: torch.Tensor, picture: torch.Tensor, depth_m: torch.Tensor | None
@@ -121,16 +121,15 @@ class PoseNet(nn.Module):
         return self.tokens(maps).flatten(2).transpose(1, 2) + places
 
     def answer(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What is said of a batch with image, box and picture: depth_m (B,), shape, rotations, joints, joints_score.
+        """What is said of a batch with image, box and picture: shape, rotations, joints, joints_score, and depth_m (B,)
+        where it is known.
 
-        pelvis_m (B, 3) is read where depth is `true`, and is what depth_m answers then, as it is with depth `none`;
-        depth_factor (B,) multiplies the depth that the pose is made for.
+        pelvis_m (B, 3) is read where depth is `true`; depth_factor (B,) multiplies the depth that the pose is told.
         """
-        depth_m = self.choose_depth(batch)
-        told = None if depth_m is None else depth_m * batch["depth_factor"]
+        depth_m = self.find_depth(batch)
+        told = None if self.injection is None else depth_m * batch["depth_factor"]
         found = self(batch["image"], batch["box"], batch["picture"], told)
-        return {
-            "depth_m": batch["pelvis_m"][:, 2] if depth_m is None else depth_m,
+        return ({} if depth_m is None else {"depth_m": depth_m}) | {
             "shape": found.shape,
             "rotations": found.rotations,
             "joints": found.joints,

@@ -33,7 +33,7 @@ def fit_weights(tensors: dict[str, torch.Tensor], model: PoseNet) -> dict[str, t
         return tensors
     if model.depthnet is None:
         raise ValueError(
-            f"model.depth={model.config.depth} takes no DepthNet's weights; set init_from=null, or model.depth=predicted"
+            f"model.depth={model.config.depth} without model.depthnet takes no DepthNet's weights; set init_from=null"
         )
     return {key: value for key, value in own.items() if not key.startswith(PREFIX)} | {
         f"{PREFIX}{key}": value for key, value in tensors.items()
@@ -46,14 +46,12 @@ def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
     Raises ValueError where it should know depths and has no trained DepthNet, and for another body than the data's.
     """
     config = model.config
-    if config.depth == "predicted" and run.init_weights is None:
+    if model.depthnet is not None and run.init_weights is None:
         raise ValueError(
-            f"stage {recipe.stage}: model.depth=predicted needs a trained DepthNet; set init_from=blade_depthnet (or "
-            "paths.init_weights=FILE), or model.depth=none"
+            f"stage {recipe.stage}: its DepthNet is not trained; set init_from=blade_depthnet (or "
+            "paths.init_weights=FILE), or do without it: model.depth=none model.depthnet=null, or model.depth=true"
         )
     people = settings_of(recipe.data)
-    if not people.body:
-        raise ValueError(f"stage {recipe.stage}: losses on vertices need data.people.body (data/bodies/anny.npz)")
     body = body_of(people.body)
     person, _ = ClipStore(run.index).read_person(0)
     check_body(body, person.body, str(run.index))
@@ -78,8 +76,9 @@ def parts_to_shard(model: PoseNet) -> list[nn.Module]:
 
 def losses(model: PoseNet, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weighted losses by name of a batch of people (`trainer.people.samples`)."""
-    config, depth_m = model.config, model.choose_depth(batch)
-    if depth_m is not None:
+    config, depth_m = model.config, None
+    if model.injection:
+        depth_m = model.find_depth(batch)
         depth_m = depth_m * torch.exp(config.depth_noise * torch.randn_like(depth_m))
     answer = model(batch["image"], batch["box"], batch["picture"], depth_m)
     true = batch["joints_px"] / batch["image"].shape[1]
