@@ -258,6 +258,8 @@ class Plan:
             return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "score_people":
+            return {"most_failed": str(self.benchmarks[wildcards["people"]].most_failed)}
         if rule == "people_table":
             return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
         if rule == "rulegraph":

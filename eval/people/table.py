@@ -70,12 +70,12 @@ def read_people_tables(paths: Iterable[str | Path]) -> list[PeopleTable]:
 
 def row_name(score: dict) -> str:
     """The name of a score's row."""
-    return model_name(score["model"], score["condition"])
+    return model_name(score["model"], score["condition"], has_pose="vertex_error" in score["mean"])
 
 
-def model_name(model: str, condition: str) -> str:
-    """The model's name, with the depth that its pose was made for where that is not its own."""
-    return model + CONDITION_MARKS[condition]
+def model_name(model: str, condition: str, *, has_pose: bool) -> str:
+    """The model's name, with the depth that its pose, if it has one, was made for where that is not its own."""
+    return model + (CONDITION_MARKS[condition] if has_pose else "")
 
 
 def format_value(metric: str, value: float | None, *, sign: str = "") -> str:

@@ -59,10 +59,11 @@ rule score_people:
         "logs/benchmarks/score_people/{people}/{row}.tsv"
     params:
         made=made("score_people"),
+        most_failed=lambda wildcards: plan.benchmarks[wildcards.people].most_failed,
     shell:
         recorded(
             "python -m eval people-score --predictions {input.predictions} --truth {input.truth} --body {input.body}"
-            " --out {output} > {log} 2>&1"
+            " --most-failed {params.most_failed} --out {output} > {log} 2>&1"
         )
 
 
