@@ -11,10 +11,12 @@ if not workflow.overwrite_configfiles:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/people.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/pack.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/blade.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -25,15 +27,18 @@ localrules:
     train,
     evaluate,
     badja,
+    blade,
     report,
     verify,
     # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
     render_environment,
+    body_packages,
     mirror_assets,
     fetch,
     index,
     curves,
     table,
+    people_table,
     rulegraph,
 
 
@@ -61,6 +66,15 @@ rule evaluate:
 rule badja:
     input:
         tables_of_badja,
+
+
+# People, from bodies to the table: everything that models of people need, and nothing of the trackers.
+rule blade:
+    input:
+        of_stages_of_people("weights.safetensors"),
+        of_stages_of_people("curves.png"),
+        tables_of(plan.people_benchmarks),
+        "results/blade.html",
 
 
 rule report:

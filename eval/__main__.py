@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.people import commands as people
 from eval.tapvid import QUERY_MODES, RESOLUTION
 
-DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
+DESCRIPTION = """Score point tracks by the TAP-Vid protocol, and bodies by BLADE's metrics, and show the result.
 
   track      truth               -> predictions.npz of a tracker that needs no training
   queries    truth               -> queries.npz for a tracker that runs elsewhere
@@ -21,6 +22,14 @@ DESCRIPTION = """Score point tracks by the TAP-Vid protocol and show the result.
   draw       truth + predictions -> one clip with its tracks drawn on it, .webp
   report     all of these        -> one HTML that opens offline
   dataset    index.json          -> one HTML: what is in a packed data set
+
+Of people (shards with bodies and cameras):
+
+  people-score     predictions + truth  -> score json (T_z, f, T_xy, MPJPE, PVE, mIoU and the like)
+  people-table     score jsons          -> tables with intervals, by distance too, .md and .csv
+  people-compare   two score jsons      -> in what they differ, with intervals
+  people-overlay   predictions + truth  -> predicted meshes over their pictures, .png
+  people-constant  a training set       -> predictions.npz of the best constant: a baseline
 
 A truth is an index.json of shards (python -m shards index), a path or a URL."""
 
@@ -44,6 +53,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tracker_commands(commands)
     _add_page_commands(commands)
+    people.add_commands(commands, _add_command)
     return parser
 
 
@@ -111,7 +121,9 @@ def _add_page_commands(commands) -> None:
 
     report = _add_command(commands, "report", _report, "write one self-contained HTML that opens offline")
     report.add_argument("--title", default="Frameline report", help="heading of the page")
-    report.add_argument("--scores", type=Path, nargs="+", required=True, metavar="SCORE.json")
+    report.add_argument("--scores", type=Path, nargs="*", default=[], metavar="SCORE.json")
+    report.add_argument("--people-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of people")
+    report.add_argument("--people-overlays", type=Path, nargs="*", default=[], metavar="PNG", help="of people")
     report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
     report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
     report.add_argument("--truth", nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
@@ -212,6 +224,8 @@ def _report(options: argparse.Namespace) -> None:
     inputs = ReportInputs(
         title=options.title,
         scores=options.scores,
+        people_scores=options.people_scores,
+        people_overlays=options.people_overlays,
         curves=options.curves,
         predictions=options.predictions,
         truths=[find_shelf(truth).path for truth in options.truth],

@@ -41,6 +41,9 @@ ROLES = {
     "predict": "predictions",
     "baseline": "predictions",
     "adopt": "predictions",
+    "score_people": "score",
+    "predict_people": "predictions",
+    "people_constant": "predictions",
     "train_stage": "weights",
 }
 ROLES_BY_SUFFIX = {".json": "score", ".npz": "predictions", ".safetensors": "weights"}

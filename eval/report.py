@@ -14,6 +14,7 @@ from eval.curves import read_training_log, render_curves_svg
 from eval.exhibits import Exhibits, draw_exhibits
 from eval.graph import parse_dot, render_graph_svg
 from eval.page import data_uri, render_page
+from eval.people.exhibit import PeopleView, show_people
 from eval.provenance import InputFile, Provenance, tell_seconds
 from eval.standings import Headline, TableView, make_headline, make_table_view
 from eval.table import MEANINGS, read_tables
@@ -22,13 +23,15 @@ from shards.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """The files that a report is made from; only `scores` is needed.
+    """The files that a report is made from; only scores, of points or of people, are needed.
 
     root: the folder that Snakemake ran in, for what its jobs have cost.
     """
 
     title: str
-    scores: Sequence[Path]
+    scores: Sequence[Path] = ()
+    people_scores: Sequence[Path] = ()
+    people_overlays: Sequence[Path] = ()
     curves: Sequence[Path] = ()
     predictions: Sequence[Path] = ()
     truths: Sequence[Path] = ()
@@ -82,6 +85,7 @@ class ReportView:
     tables: list[TableView]
     other_metrics: list[str]
     exhibits: Exhibits
+    people: list[PeopleView]
     curves: list[Curves]
     recipes: list[Recipe]
     truths: list[tuple[str, str]]
@@ -103,9 +107,11 @@ def write_report(inputs: ReportInputs, out_path: str | Path) -> Path:
 def collect_report(inputs: ReportInputs) -> ReportView:
     """Read all inputs and turn them into what the template shows."""
     provenance = Provenance()
+    if not (inputs.scores or inputs.people_scores):
+        raise ValueError("a report needs scores; make some by `python -m eval score` or `people-score`")
     files = [*inputs.scores, *inputs.predictions, *inputs.truths, *inputs.curves, *inputs.recipes]
     provenance.describe(files)
-    tables = read_tables(inputs.scores)
+    tables = read_tables(inputs.scores) if inputs.scores else []
     exhibits = draw_exhibits(inputs.predictions, inputs.truths, tables, provenance, inputs.video)
     graph = _read_graph(inputs.graph, provenance) if inputs.graph else None
     cost = _read_cost(inputs.root, provenance) if inputs.root else None
@@ -115,6 +121,7 @@ def collect_report(inputs: ReportInputs) -> ReportView:
         tables=[make_table_view(table, inputs.scores, provenance) for table in tables],
         other_metrics=[text for key, text in MEANINGS.items() if any(key in table.columns for table in tables)],
         exhibits=exhibits,
+        people=show_people(inputs.people_scores, inputs.people_overlays, provenance),
         curves=[_read_curves(path, provenance) for path in inputs.curves],
         recipes=[Recipe(file=provenance.describe([path])[0], text=Path(path).read_text()) for path in inputs.recipes],
         truths=list(dict.fromkeys((table.benchmark, table.scores[0]["truth_sha256"]) for table in tables)),

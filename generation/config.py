@@ -172,12 +172,12 @@ def parse_recipe(recipe: str, words: Iterable[str]) -> MoviConfig:
     """A recipe with `key=value` overrides; raises ValueError with the closest known name or key."""
     if recipe not in RECIPES:
         raise ValueError(f"there is no recipe '{recipe}', {_suggestion(recipe, RECIPES)}")
-    return MoviConfig(**RECIPES[recipe] | _parse_words(MoviConfig, words))
+    return MoviConfig(**RECIPES[recipe] | parse_words(MoviConfig, words))
 
 
 def parse_tracks(words: Iterable[str]) -> TrackConfig:
     """How to annotate, from `key=value` overrides; raises ValueError with the closest known key."""
-    return TrackConfig(**_parse_words(TrackConfig, words))
+    return TrackConfig(**parse_words(TrackConfig, words))
 
 
 def as_words(values: dict[str, Any]) -> list[str]:
@@ -191,7 +191,8 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _parse_words(kind: type[Config], words: Iterable[str]) -> dict[str, Any]:
+def parse_words(kind: type, words: Iterable[str]) -> dict[str, Any]:
+    """Values of a frozen dataclass's fields by `key=value` words; ValueError with the closest known key."""
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     values = {}
     for word in words:
@@ -218,6 +219,11 @@ def _parse(key: str, text: str, kind: Any) -> object:
         numbers = text.split(",")
         if len(numbers) != 6:
             raise ValueError(f"{key}={text}: expected six numbers, low x,y,z and high x,y,z")
+        return tuple(_parse(key, number, float) for number in numbers)
+    if kind == tuple[float, float]:
+        numbers = text.split(",")
+        if len(numbers) != 2:
+            raise ValueError(f"{key}={text}: expected two numbers, low,high")
         return tuple(_parse(key, number, float) for number in numbers)
     if kind == tuple[int, ...]:
         return tuple(_parse(key, number, int) for number in text.split(",") if text)

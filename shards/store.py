@@ -14,6 +14,7 @@ from shards.clip import Clip
 from shards.depth import read_depth
 from shards.index import parse_index, read_existing
 from shards.members import OPTIONAL, decode_array, decode_clip
+from shards.people.person import Person, decode_person
 from shards.shelf import find_shelf
 
 
@@ -97,6 +98,17 @@ class ClipStore:
         with self._members(shard, row) as member:
             tracks, visible = (decode_array(member(name)) for name in ("tracks.npy", "visible.npy"))
         return tracks, visible, (row["height"], row["width"])
+
+    def read_person(self, number: int) -> tuple[Person, tuple[int, int]]:
+        """The person of clip `number` and the frame size (H, W), without decoding frames; ValueError for no people."""
+        shard, row = self._rows[number]
+        if OPTIONAL["person"] not in shard["optional"]:
+            raise ValueError(f"{self.name}: clip {row['key']} has no person; it is no data set of people")
+        with self._members(shard, row) as member:
+            person = decode_person(member(OPTIONAL["person"]))
+        if len(person.focal_px) != row["num_frames"]:
+            raise ValueError(f"{self.name}: clip {row['key']} has a person of {len(person.focal_px)} frames")
+        return person, (row["height"], row["width"])
 
     @contextmanager
     def _members(self, shard: dict[str, Any], row: dict[str, Any]) -> Iterator[Callable[[str], bytes]]:

@@ -18,6 +18,7 @@ from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
+from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
 from workflow.trackers import Trackers
@@ -44,7 +45,9 @@ class Plan:
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
-        self.trackers = Trackers(self.stages, self.benchmarks, models)
+        self.people = People.of(settings.bodies, self.datasets, self.stages, self.benchmarks, self.recipes)
+        tracking = {name: stage for name, stage in self.stages.items() if name not in self.people.stages}
+        self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
 
@@ -54,9 +57,17 @@ class Plan:
         """Names of the data sets that come from these sources."""
         return [name for name, dataset in self.datasets.items() if dataset.source in sources]
 
+    @property
+    def packed_datasets(self) -> list[str]:
+        """Names of the data sets whose shards are packed from files."""
+        return [name for name, dataset in self.datasets.items() if not dataset.is_drawn]
+
     def is_available(self, dataset: str) -> bool:
-        """Whether a data set can be had here without a download: rendered, packed, or its file is there."""
+        """Whether a data set can be had here without a download: made here, packed, or its file is there."""
         known = self.datasets[dataset]
+        if known.is_drawn:
+            path = self.people.bodies[known.body].path
+            return not path or self.is_there(path)
         return known.is_rendered or self.is_there(known.path) or self.is_there(index_path(dataset))
 
     def is_there(self, path: str) -> bool:
@@ -155,6 +166,16 @@ class Plan:
         """Benchmarks that the report can hold: those whose data set is there or is rendered here."""
         return [benchmark for benchmark in self.benchmarks.values() if self.is_available(benchmark.dataset)]
 
+    @property
+    def tracking_benchmarks(self) -> list[Benchmark]:
+        """Available benchmarks that trackers are scored on."""
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in self.people.benchmarks]
+
+    @property
+    def people_benchmarks(self) -> list[Benchmark]:
+        """Available benchmarks that models of people are scored on."""
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name in self.people.benchmarks]
+
     def notes(self) -> list[str]:
         """What the report leaves out, and why."""
         missing = (b for b in self.benchmarks.values() if b not in self.available_benchmarks)
@@ -182,7 +203,8 @@ class Plan:
             "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
-            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.available_benchmarks},
+            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
+            | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks},
         }
 
     # Facts
@@ -195,7 +217,8 @@ class Plan:
         """Names of the models whose code decides a job's outputs: a stage's own, and its teachers'."""
         if not SOURCES[rule].has_model:
             return []
-        stage = wildcards["stage"] if rule == "train_stage" else wildcards["tracker"].removesuffix("-untrained")
+        stage = wildcards["model"] if rule == "predict_people" else wildcards.get("stage") or wildcards["tracker"]
+        stage = stage.removesuffix("-untrained")
         teachers = self.labels[stage].teachers if rule == "train_stage" and stage in self.labels else ()
         return sorted({self.recipes[each]["model"]["name"] for each in (stage, *teachers) if each in self.recipes})
 
@@ -206,6 +229,8 @@ class Plan:
             seeds = self.datasets[dataset].seeds(shard)
             overrides = short_digest(self.generation_words(dataset))
             return {"recipe": recipe, "seeds": seeds, "overrides": overrides, "assets": self.datasets[dataset].assets}
+        if rule in ("draw_people", "body"):
+            return self.people.facts(rule, wildcards)
         if rule == "annotate_shard":
             return {"tracks": short_digest(self.track_words(wildcards["dataset"]))}
         if rule == "mirror_assets":
@@ -232,6 +257,8 @@ class Plan:
             return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "people_table":
+            return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
         if rule == "rulegraph":
             return {"edges": short_digest(self.edges())}
         if rule == "report_page":
@@ -249,6 +276,7 @@ class Plan:
         """Every job of the whole graph, in an order in which they can run."""
         if self.datasets_of("render"):
             yield Step("render_environment", {}, ("data/envs/render.json",))
+        yield from (Step(*step) for step in self.people.steps_of_bodies())
         used = {self.datasets[name].assets for name in self.datasets_of("render")}
         for assets, rule in (("open", "render_assets"), ("kubric", "mirror_assets")):
             if assets in used:
@@ -263,6 +291,8 @@ class Plan:
             yield Step("curves", {"stage": stage}, (f"results/{stage}/curves.png",))
         for benchmark in self.benchmarks.values():
             yield from self._steps_of_benchmark(benchmark)
+        if self.people_benchmarks:
+            yield Step("blade_page", {}, ("results/blade.html",))
         yield Step("rulegraph", {}, ("results/graph.dot",))
         yield Step("report_page", {}, ("results/report.html",))
 
@@ -273,11 +303,15 @@ class Plan:
             if dataset.is_rendered:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
-            yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
+            rule = "draw_people" if dataset.is_drawn else "pack"
+            yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
         yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
+        if benchmark.name in self.people.benchmarks:
+            yield from (Step(*step) for step in self.people.steps(benchmark.name))
+            return
         for mode, resolution in benchmark.protocols:
             for tracker in self.trackers.rows(benchmark.name, resolution):
                 names = {"benchmark": benchmark.name, "mode": mode, "resolution": str(resolution)}

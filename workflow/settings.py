@@ -21,6 +21,8 @@ RESOLUTION = 256
 """Height and width of the frames in TAP-Vid's official protocol."""
 BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
+CONSTANT = "constant"
+"""The row of people's tables that needs no training: eval/people/constant.py."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -46,13 +48,28 @@ class Dataset:
     height: int | None = None
     clip_length: int | None = None
     body: str | None = None
-    """Of labels of people: the body file that they belong to is data/bodies/<body>.npz."""
+    """Of people: the body file that they belong to is data/bodies/<body>.npz."""
     images: str | None = None
     truncate_shape: bool = False
 
     @property
+    def is_people(self) -> bool:
+        """Whether every frame has a person."""
+        return self.body is not None
+
+    @property
     def is_rendered(self) -> bool:
         return self.source == "render"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it is of people that are drawn here."""
+        return self.source == "people"
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether it comes from seeds, shard by shard, and not from files."""
+        return self.is_rendered or self.is_drawn
 
     @property
     def is_archive(self) -> bool:
@@ -63,7 +80,7 @@ class Dataset:
     @property
     def num_shards(self) -> int:
         """How many shards there are: a data set from files is one."""
-        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
+        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_made_here else 1
 
     @property
     def shards(self) -> list[str]:
@@ -72,7 +89,7 @@ class Dataset:
 
     @property
     def all_seeds(self) -> range:
-        """Seeds of all clips of a rendered data set."""
+        """Seeds of all clips of a data set that is made here."""
         return range(self.first_seed, self.first_seed + self.num_clips)
 
     def seeds(self, shard: str) -> str:
@@ -80,6 +97,25 @@ class Dataset:
         first = int(shard) * self.clips_per_shard
         end = min(first + self.clips_per_shard, self.num_clips)
         return f"{self.first_seed + first}:{self.first_seed + end}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodySource:
+    """A body model, and where it comes from."""
+
+    name: str
+    source: str
+    """anny, smplx or toy: what `python -m generation body` makes"""
+    topology: str = "notoes_collapse10pc"
+    shapes: int = 10
+    path: str = ""
+
+    def words(self) -> list[str]:
+        """Options of `python -m generation body`."""
+        if self.source == "toy":
+            return ["toy"]
+        own = ["--topology", self.topology] if self.source == "anny" else ["--model", self.path]
+        return [self.source, *own, "--shapes", str(self.shapes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +163,7 @@ class Settings:
     datasets: dict[str, Dataset]
     stages: dict[str, Stage]
     benchmarks: dict[str, Benchmark]
+    bodies: dict[str, BodySource] = field(default_factory=dict)
     kubric_assets: str = KUBRIC_ASSETS
 
 
@@ -141,6 +178,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         datasets={name: Dataset(name=name, **values) for name, values in config["datasets"].items()},
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
+        bodies={name: BodySource(name=name, **values) for name, values in config.get("bodies", {}).items()},
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
     )
     _check_names(settings)
@@ -164,6 +202,12 @@ def _tuples(values: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _check_names(settings: Settings) -> None:
+    for dataset in settings.datasets.values():
+        if dataset.body is not None and dataset.body not in settings.bodies:
+            raise ValueError(
+                f"datasets.{dataset.name}.body: there is no body '{dataset.body}', "
+                f"{suggestion(dataset.body, settings.bodies)}"
+            )
     for benchmark in settings.benchmarks.values():
         if benchmark.dataset not in settings.datasets:
             raise ValueError(
@@ -171,8 +215,8 @@ def _check_names(settings: Settings) -> None:
                 f"{suggestion(benchmark.dataset, settings.datasets)}"
             )
         _check_trackers(benchmark, settings)
-    for name in sorted(settings.stages.keys() & set(BASELINES)):
-        raise ValueError(f"stages.{name}: this is the name of a tracker that needs no training; rename the stage")
+    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT}):
+        raise ValueError(f"stages.{name}: this is the name of a row that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
     for stage in settings.stages.values():
@@ -199,6 +243,9 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
     for benchmark in settings.benchmarks.values():
         for name, path in benchmark.predictions.items():
             check_path(f"benchmarks.{benchmark.name}.predictions.{name}", path, "{mode}")
+    for body in settings.bodies.values():
+        if body.path:
+            check_path(f"bodies.{body.name}.path", body.path)
     if "://" in settings.kubric_assets:
         check_address("kubric_assets", settings.kubric_assets)
     else:
@@ -206,7 +253,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
 
 
 def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:
-    where, ours = f"benchmarks.{benchmark.name}", [*BASELINES, *settings.stages]
+    baselines = (CONSTANT,) if settings.datasets[benchmark.dataset].is_people else BASELINES
+    where, ours = f"benchmarks.{benchmark.name}", [*baselines, *settings.stages]
     for tracker in benchmark.trackers or ():
         if tracker not in ours:
             raise ValueError(f"{where}.trackers: '{tracker}' is no baseline and no stage, {suggestion(tracker, ours)}")

@@ -39,6 +39,12 @@ SOURCES = {
     ),
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
+    "body_packages": Source(files=("workflow/envs/body.txt",)),
+    "body": Source(("generation.people.commands:make_body",), files=("workflow/envs/body.txt",), packages=("numpy",)),
+    "draw_people": Source(
+        ("generation.people.commands:run_people",),
+        packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
+    ),
     "fetch": Source(),
     "pack": Source(
         ("shards.__main__:pack",),
@@ -66,6 +72,24 @@ SOURCES = {
     ),
     "score": Source(("eval.__main__:_score",), packages=("numpy",), apart_from=FETCHING),
     "table": Source(("eval.__main__:_table",), files=("eval/published.csv",)),
+    "people_constant": Source(("eval.people.commands:constant_command",), packages=("numpy",), apart_from=FETCHING),
+    "predict_people": Source(
+        ("trainer.predict_people:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models", *FETCHING),
+        has_model=True,
+    ),
+    "score_people": Source(("eval.people.commands:score_command",), packages=("numpy",), apart_from=FETCHING),
+    "draw_overlay": Source(
+        ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
+    ),
+    "people_table": Source(("eval.people.commands:table_command",)),
+    "blade_page": Source(
+        ("eval.__main__:_report",),
+        files=("eval/templates/report.html", "eval/templates/style.css"),
+        packages=("jinja2", "pillow"),
+        apart_from=FETCHING,
+    ),
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),

@@ -32,8 +32,12 @@ def any_of(names):
 
 wildcard_constraints:
     dataset=any_of(plan.datasets),
+    body=any_of(plan.people.bodies),
     stage=any_of(plan.stages),
-    benchmark=any_of(plan.benchmarks),
+    benchmark=any_of(plan.benchmarks.keys() - plan.people.benchmarks.keys()),
+    people=any_of(plan.people.benchmarks),
+    model=any_of(plan.people.stages),
+    row=any_of(plan.people.all),
     baseline=any_of(BASELINES),
     tracker=any_of(plan.trackers.trained),
     foreign=any_of(plan.trackers.foreign),
@@ -64,6 +68,10 @@ def recorded(command, options=""):
 def assets_of(wildcards):
     """The list of the assets that a data set's clips are made of; their folder has its name without .json."""
     return f"data/assets/{plan.datasets[wildcards.dataset].assets}.json"
+
+
+def body_source(wildcards):
+    return plan.people.body_inputs(wildcards.body)
 
 
 def shard_source(wildcards):
@@ -149,14 +157,34 @@ def tables_of_badja(wildcards):
 def files_of_report(kind):
     return [
         path
-        for benchmark in plan.available_benchmarks
+        for benchmark in plan.tracking_benchmarks
         for path in plan.files_of_benchmark(benchmark.name, kind)
     ]
 
 
+def truth_of_people(wildcards):
+    return index_path(plan.people.benchmarks[wildcards.people].dataset)
+
+
+def body_of(wildcards):
+    return plan.people.body(wildcards.people)
+
+
+def files_of_people(kind):
+    return [
+        path
+        for benchmark in plan.people_benchmarks
+        for path in plan.people.files(benchmark.name, kind)
+    ]
+
+
+def of_stages_of_people(name):
+    return [f"results/{stage}/{name}" for stage in plan.people.stages]
+
+
 def truths_of_report():
     return sorted(
-        {index_path(benchmark.dataset) for benchmark in plan.available_benchmarks}
+        {index_path(benchmark.dataset) for benchmark in plan.tracking_benchmarks}
     )
 
 

@@ -36,6 +36,8 @@ rule rulegraph:
 rule report_page:
     input:
         scores=files_of_report("json"),
+        people_scores=files_of_people("json"),
+        people_overlays=files_of_people("png"),
         curves=of_all_stages("metrics.jsonl"),
         predictions=files_of_report("predictions.npz"),
         truths=truths_of_report(),
@@ -52,7 +54,8 @@ rule report_page:
         notes=quote(f"--note={note}" for note in plan.notes()),
     shell:
         recorded(
-            "python -m eval report --scores {input.scores} --curves {input.curves}"
+            "python -m eval report --scores {input.scores} --people-scores {input.people_scores}"
+            " --people-overlays {input.people_overlays} --curves {input.curves}"
             " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
             " --graph {input.graph} --root . {params.notes} --out {output} > {log} 2>&1"
         )

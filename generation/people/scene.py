@@ -1,0 +1,161 @@
+"""Clips of one person from many cameras: `make_clip` is a pure function of recipe, body and seed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from generation.people.config import PeopleConfig
+from generation.people.look import Look, draw_background, draw_floor, draw_look, shade
+from generation.people.pose import BodyState, draw_state
+from generation.people.view import View, draw_view
+from shards.clip import Clip
+from shards.people.body import Body, Posed, pose_body
+from shards.people.camera import Camera, project
+from shards.people.person import Person
+from shards.people.raster import Drawn, draw, parts_seen, vertex_normals
+from shards.people.visibility import joints_seen
+
+ATTEMPTS = 50
+"""So many cameras may show too little of a body before that is an error."""
+MIN_DEPTH_M = 0.1
+"""All of a body is so far in front of its camera."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One picture and what is known of it."""
+
+    picture: np.ndarray
+    """(H, W, 3) uint8"""
+    depth_m: np.ndarray
+    """(H, W) float32"""
+    parts: np.ndarray
+    """(H, W) uint8"""
+    joints_px: np.ndarray
+    """(J, 2) float32"""
+    seen: np.ndarray
+    """(J,) bool"""
+    joints_m: np.ndarray
+    """(J, 3) float32 in camera axes"""
+    rotations: np.ndarray
+    """(J, 3, 3) float32 in camera axes"""
+    focal_px: float
+
+
+def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str) -> Clip:
+    """The clip of a seed: one body in one pose, config.num_frames cameras.
+
+    Raises ValueError where no camera shows enough.
+    """
+    rng = np.random.default_rng(seed)
+    state, look = draw_state(config, body, rng), draw_look(body, rng)
+    frames = [draw_frame(config, body, state, look, number, rng) for number in range(config.num_frames)]
+    joints_m = np.stack([frame.joints_m for frame in frames])
+    num_frames = len(frames)
+    person = Person(
+        body=body.digest,
+        focal_px=np.array([frame.focal_px for frame in frames], np.float32),
+        centre_px=np.full((num_frames, 2), config.resolution / 2, np.float32),
+        pelvis_m=joints_m[:, 0],
+        joints_m=joints_m,
+        shape=np.tile(state.shape, (num_frames, 1)),
+        rotations=np.stack([frame.rotations for frame in frames]),
+        parts=np.stack([frame.parts for frame in frames]),
+    )
+    return Clip(
+        key=key,
+        video=np.stack([frame.picture for frame in frames]),
+        tracks=np.stack([frame.joints_px for frame in frames]),
+        visible=np.stack([frame.seen for frame in frames]),
+        depth_m=np.stack([frame.depth_m for frame in frames]),
+        person=person,
+        metadata={"recipe": describe(config, body)} | ({"seed": seed} if isinstance(seed, int) else {}),
+    )
+
+
+def describe(config: PeopleConfig, body: Body) -> dict:
+    """What a clip's metadata says of its making, and an index of all its clips."""
+    return {"people": asdict(config), "body": {"name": body.name, "digest": body.digest}}
+
+
+def draw_frame(
+    config: PeopleConfig, body: Body, state: BodyState, look: Look, number: int, rng: np.random.Generator
+) -> Frame:
+    """The picture of the `number`th camera; others are drawn until enough of the body is in it."""
+    posed = pose_body(body, state.shape[None], state.rotations[None])
+    floor_m = float(posed.vertices_m[0, :, 1].max())
+    for _ in range(ATTEMPTS):
+        view = draw_view(config, body, posed.joints_m[0].astype(np.float64), floor_m, number, rng)
+        joints_m = _seen_from(view, posed.joints_m[0])
+        vertices_m = _seen_from(view, posed.vertices_m[0])
+        if vertices_m[:, 2].min() < MIN_DEPTH_M:
+            continue
+        centre = np.full(2, config.resolution / 2)
+        camera = Camera(focal_px=np.array([view.focal_px]), centre_px=centre[None])
+        joints_px = project(camera, joints_m[None])[0]
+        inside = ((joints_px >= 0) & (joints_px < config.resolution)).all(-1)
+        if inside.sum() < config.min_joints:
+            continue
+        drawn = draw(vertices_m, body.faces, view.focal_px, centre, (config.resolution,) * 2)
+        if not drawn.mask.any():
+            continue
+        picture, depth_m = _paint(config, body, look, view, Posed(vertices_m=vertices_m, joints_m=joints_m), drawn,
+                                  floor_m, rng)  # fmt: skip
+        rotations = state.rotations.copy()
+        rotations[0] = view.rotation @ rotations[0]
+        return Frame(
+            picture=picture,
+            depth_m=depth_m,
+            parts=parts_seen(drawn, body.parts),
+            joints_px=joints_px.astype(np.float32),
+            seen=joints_seen(body, drawn, joints_px, joints_m),
+            joints_m=joints_m,
+            rotations=rotations,
+            focal_px=view.focal_px,
+        )
+    raise ValueError(
+        f"{ATTEMPTS} cameras in a row show fewer than {config.min_joints} joints of a body, or are inside it; "
+        "lower min_joints, or widen near_m and polar"
+    )
+
+
+def _seen_from(view: View, points_m: np.ndarray) -> np.ndarray:
+    """Points (N, 3) of the person's axes in those of the camera, float32."""
+    return ((points_m - view.position_m) @ view.rotation.T).astype(np.float32)
+
+
+def _paint(
+    config: PeopleConfig, body: Body, look: Look, view: View, seen: Posed, drawn: Drawn, floor_m: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The picture (H, W, 3) uint8 and its depth (H, W) float32; a larger one is drawn for supersampling."""
+    size, factor = config.resolution, config.supersample
+    fine = drawn
+    if factor > 1:
+        centre = np.full(2, size * factor / 2)
+        fine = draw(seen.vertices_m, body.faces, view.focal_px * factor, centre, (size * factor,) * 2)
+    colours = draw_background(config, size, rng)
+    colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
+    depth_m = np.full((size, size), config.background_m, np.float32)
+    if config.has_floor:
+        floor, squares = draw_floor(_rays(view, size, factor), view.position_m, floor_m, look)
+        is_floor = floor < config.background_m
+        colours = np.where(is_floor[..., None], squares, colours)
+        coarse = floor if factor == 1 else draw_floor(_rays(view, size, 1), view.position_m, floor_m, look)[0]
+        depth_m = np.minimum(depth_m, coarse)
+    normals = vertex_normals(seen.vertices_m, body.faces)
+    colours = np.where(fine.mask[..., None], shade(body, look, fine, normals, view.rotation), colours)
+    if factor > 1:
+        colours = cv2.resize(colours.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    noisy = colours + config.sensor_noise * rng.standard_normal(colours.shape, np.float32)
+    picture = (255 * noisy.clip(0, 1) + 0.5).astype(np.uint8)
+    return picture, np.where(drawn.mask, drawn.depth_m, depth_m).astype(np.float32)
+
+
+def _rays(view: View, size: int, factor: int) -> np.ndarray:
+    """(H, W, 3): where pixels look, in the person's axes, as vectors of depth 1."""
+    places = ((np.arange(size * factor) + 0.5) / factor - size / 2) / view.focal_px
+    x, y = np.meshgrid(places, places)
+    return np.stack([x, y, np.ones_like(x)], -1) @ view.rotation
