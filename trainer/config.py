@@ -306,7 +306,10 @@ def _explain(stage: str, message: str) -> str:
     if "Could not override '" in message:
         key = message.split("Could not override '")[1].split("'")[0]
         recipe, _ = compose_launch(stage)
-        return f"unknown key '{key}', {suggestion(key, flat_keys(dataclasses.asdict(recipe)))}"
+        known = flat_keys(dataclasses.asdict(recipe))
+        if key in known:  # a mapping that has other keys
+            return f"stage {stage}: {key} is a mapping with other keys already; write {key}=null before this one"
+        return f"unknown key '{key}', {suggestion(key, known)}"
     return message
 
 

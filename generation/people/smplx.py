@@ -31,7 +31,7 @@ def read_smplx(path: Path, num_shapes: int) -> Body:
     if path.suffix != ".npz":
         raise ValueError(f"{path}: a pickle is not read; take the npz from {LICENCE}")
     names = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-    content = load_npz(path)
+    content = load_npz(path, names)
     arrays = {}
     for name in names:
         if name not in content:
