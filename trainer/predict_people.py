@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from eval.people.predictions import CONDITIONS, NONE, PersonPrediction, write_predictions
+from eval.people.predictions import NONE, PREDICTED, TRUE, PersonPrediction, write_predictions
 from eval.people.truth import PeopleTruth
 from trainer.checkpoint import load_into, load_weights
 from trainer.config import Recipe
@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def load_people_model(weights: Path, device: str) -> tuple[nn.Module, Recipe]:
-    """The model inside a weights file in evaluation mode, and its recipe; ValueError for weights that know no people."""
+    """The model inside a weights file in evaluation mode, and its recipe; ValueError for weights of a tracker."""
     tensors, recipe = load_weights(weights)
     if recipe.data.people is None:
         raise ValueError(f"{weights}: stage {recipe.stage} tracks points; predict with python -m trainer.predict")
@@ -82,9 +82,7 @@ def predict(options: argparse.Namespace) -> None:
 
 def condition_of(recipe: Recipe) -> str:
     """Which depth the pose of a model is made for (CONDITIONS); `none` for a model that says nothing of the pose."""
-    condition = recipe.model.get("depth", NONE)
-    assert condition in CONDITIONS, condition
-    return condition
+    return {"predicted": PREDICTED, "oracle": TRUE}.get(recipe.model.get("depth"), NONE)
 
 
 def main(arguments: list[str]) -> int:

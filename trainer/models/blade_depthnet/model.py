@@ -69,7 +69,7 @@ class DepthNet(nn.Module):
         return DepthAnswer(depth_m=self.config.max_depth_m * logit.sigmoid(), joints=joints, seen=seen, heat=heat)
 
     def answer(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What is said of a batch with image, box and picture: depth_m (B,), and joints and joints_score if it has some."""
+        """What is said of a batch with image, box and picture: depth_m (B,); joints and joints_score if it has some."""
         found = self(batch["image"], batch["box"], batch["picture"])
         said = {"depth_m": found.depth_m}
         if found.joints is not None:

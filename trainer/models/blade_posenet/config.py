@@ -5,8 +5,10 @@ from typing import Any
 
 BACKBONES = ("dinov2", "dinov2_tiny", "conv_tiny")
 """DINOv2 from a folder of the user's, the same class small and untrained, and a small trunk of convolutions."""
-DEPTHS = ("predicted", "none", "true")
-"""Which depth the pose is made for: DepthNet's, none at all, or the true one (an oracle: an upper bound)."""
+DEPTHS = ("predicted", "none", "oracle")
+"""Which depth the pose is made for: DepthNet's, none at all, or the true one (an upper bound).
+
+YAML reads the word true as a boolean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,8 @@ class PoseNetConfig:
     """conv_tiny: channels of its finest level; it gives twice as many."""
     depth: str = "predicted"
     depthnet: dict[str, Any] | None = None
-    """The `model` section of the DepthNet whose weights init_from brings. Where depth is `none` it answers the depth, of
-    which the pose is told nothing; null: this PoseNet says none. Not used where depth is `true`."""
+    """The `model` section of the DepthNet whose weights init_from brings. Where depth is `none` it answers the depth
+    that the pose is told nothing of; null: this PoseNet says none. Not used where depth is `oracle`."""
     depth_noise: float = 0.1
     """In training the depth is multiplied by exp of a normal number of this deviation."""
     dim: int = 256
@@ -55,7 +57,7 @@ class PoseNetConfig:
             raise ValueError(f"model.depth={self.depth}; known: {', '.join(DEPTHS)}")
         if self.depth == "predicted" and not self.depthnet:
             raise ValueError(
-                "model.depth=predicted needs the section model.depthnet, or set model.depth to none or true"
+                "model.depth=predicted needs the section model.depthnet, or set model.depth to none or oracle"
             )
         if self.depth_noise < 0:
             raise ValueError(f"model.depth_noise={self.depth_noise} must be at least 0")

@@ -64,7 +64,7 @@ class PoseNet(nn.Module):
         self.rotation_head = perceptron(dim, dim, 6)
         self.rest = nn.Parameter(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(joints, 1))  # (J, 6)
         self.shape_head = perceptron(dim * joints, config.head_width, config.num_shapes)
-        self.depthnet = build_depthnet(config.depthnet) if config.depthnet and config.depth != "true" else None
+        self.depthnet = build_depthnet(config.depthnet) if config.depthnet and config.depth != "oracle" else None
         if self.depthnet:
             self.depthnet.requires_grad_(False).eval()
         self.body: SkinnedBody | None = None
@@ -80,7 +80,7 @@ class PoseNet(nn.Module):
     @torch.no_grad()
     def find_depth(self, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """(B,) metres: DepthNet's depth of a batch, or the true one; None for a PoseNet that knows neither."""
-        if self.config.depth == "true":
+        if self.config.depth == "oracle":
             return batch["pelvis_m"][:, 2]
         if self.depthnet is None:
             return None
@@ -124,7 +124,7 @@ class PoseNet(nn.Module):
         """What is said of a batch with image, box and picture: shape, rotations, joints, joints_score, and depth_m (B,)
         where it is known.
 
-        pelvis_m (B, 3) is read where depth is `true`; depth_factor (B,) multiplies the depth that the pose is told.
+        pelvis_m (B, 3) is read where depth is `oracle`; depth_factor (B,) multiplies the depth that the pose is told.
         """
         depth_m = self.find_depth(batch)
         told = None if self.injection is None else depth_m * batch["depth_factor"]

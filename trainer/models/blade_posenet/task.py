@@ -49,7 +49,7 @@ def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
     if model.depthnet is not None and run.init_weights is None:
         raise ValueError(
             f"stage {recipe.stage}: its DepthNet is not trained; set init_from=blade_depthnet (or "
-            "paths.init_weights=FILE), or do without it: model.depth=none model.depthnet=null, or model.depth=true"
+            "paths.init_weights=FILE), or do without it: model.depth=none model.depthnet=null, or model.depth=oracle"
         )
     people = settings_of(recipe.data)
     body = body_of(people.body)
