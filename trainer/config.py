@@ -25,7 +25,7 @@ HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints", "strateg
 """Keys by section that are no part of a run's identity."""
 NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
-STRATEGIES = ("ddp", "fsdp", "hsdp")
+STRATEGIES = ("ddp", "fsdp", "hsdp", "deepspeed_zero2")
 """How processes share a model (trainer.strategy)."""
 SCHEDULES = ("warmup_cosine", "one_cycle")
 """Functions of trainer.optim."""
@@ -84,8 +84,9 @@ class TrainingConfig:
     part of the run's identity then, so a run may be resumed with another one. null: batch_size times
     accumulation_steps times the number of processes."""
     strategy: str = "ddp"
-    """How processes share the model: ddp (each has all of it), fsdp (each has a shard) or hsdp (shards within a node,
-    copies of them between nodes). Never part of the identity: a run may be resumed with another one."""
+    """How processes share the model: ddp (each has all of it), fsdp (each has a shard), hsdp (shards within a node,
+    copies of them between nodes) or deepspeed_zero2 (all weights, a shard of gradients and of AdamW's state; needs the
+    extra `deepspeed`). Never part of the identity: a run may be resumed with another one."""
     precision: str = "fp32"
     """fp32, bf16 (no scaler) or fp16 (with a gradient scaler). bf16 and fp16 need a GPU."""
     seed: int = 42
@@ -111,6 +112,11 @@ class TrainingConfig:
             raise ValueError(
                 f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "
                 "parts that are gathered did not end; use training.compile=false"
+            )
+        if self.precision == "fp16" and self.strategy == "deepspeed_zero2":
+            raise ValueError(
+                "training.precision=fp16 does not go with training.strategy=deepspeed_zero2, as DeepSpeed would scale "
+                "losses by itself; use bf16, or another strategy"
             )
         whole = self.global_batch_size
         if whole is not None and (whole < 1 or whole % max(1, self.batch_size)):
@@ -214,6 +220,8 @@ class Paths:
     """Finished files go here; default results/<exp_name>."""
     init_weights: str | None = None
     """The file behind init_from; default results/<init_from>/weights.safetensors."""
+    deepspeed_op: str = "data/deepspeed_op"
+    """The folder of DeepSpeed's CPU op (python -m trainer.deepspeed_op --out FOLDER)."""
     source_digest: str = ""
     """Digest of the code as the graph sees it: code that changed never resumes an older run."""
 

@@ -24,7 +24,7 @@ from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
 from trainer.published import read_published
 from trainer.run import Run, describe_run, fit_to_processes, open_run, recipe_text
-from trainer.strategy import Objective, distribute, is_sharded, whole_model
+from trainer.strategy import Objective, distribute, is_sharded, share_optimizer, whole_model
 from trainer.validation import Best, Validator
 from trainer.wandb_mirror import WandbMirror, wandb_mirror
 
@@ -168,11 +168,13 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
     objective = distribute(recipe, process, Objective(model, task))
+    optimizer = make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda")
+    objective, optimizer = share_optimizer(recipe, process, objective, optimizer, run.deepspeed_op)
     num_clips = len(ClipStore(run.index))
     return State(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
+        optimizer=optimizer,
         scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
         step=0,
         num_steps=count_steps(recipe, run, num_clips, process),

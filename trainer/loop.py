@@ -23,21 +23,22 @@ from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
 from trainer.run import Run
-from trainer.sharded import load_sharded, save_sharded
-from trainer.strategy import clip_gradients, is_sharded, no_sync_unless, shard_like, whole_model
+from trainer.sharded import load_sharded, save_sharded, trained
+from trainer.strategy import backward, clip_and_step, is_sharded, no_sync_unless, shard_like, whole_model
 from trainer.validation import Best, Validator, forget_other_best
 from trainer.wandb_mirror import WandbMirror
+from trainer.zero2 import Zero2Optimizer
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(kw_only=True)
 class State:
-    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP or FSDP, or not)."""
+    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP, say, or not)."""
 
     model: nn.Module
     objective: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Zero2Optimizer
     scaler: torch.amp.GradScaler
     step: int
     """Optimiser steps done."""
@@ -88,10 +89,7 @@ def train(
             with no_sync_unless(last, state.objective):
                 for name, part in add_gradients(recipe, process, state, micro_batch).items():
                     losses[name] = losses.get(name, 0) + part
-        scaler.unscale_(optimizer)
-        norm = clip_gradients(state.model, recipe.optimizer.max_gradient_norm)
-        scaler.step(optimizer)
-        scaler.update()
+        norm = clip_and_step(state.objective, state.model, optimizer, scaler, recipe.optimizer.max_gradient_norm)
 
         state.step = done = step + 1
         is_stop = stop is not None and stop.is_agreed() and done < num_steps
@@ -123,7 +121,7 @@ def add_gradients(
         batch = state.labeller.label(micro_batch, state.step) if state.labeller else micro_batch
         losses = state.objective(batch)
         share = torch.stack(list(losses.values())).sum() / recipe.training.accumulation_steps
-    state.scaler.scale(share).backward()
+    backward(state.objective, state.scaler, share)
     return {name: loss.detach() / recipe.training.accumulation_steps for name, loss in losses.items()}
 
 
@@ -215,8 +213,8 @@ def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
         save_sharded(path, state.model, state.optimizer, saved)
     else:
         path = run.checkpoint(state.step)
+        whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}  # some gather it
         if process.is_main:
-            whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
             save_checkpoint(path, saved | whole)
     if process.is_main:
         for other in run.checkpoints:
@@ -272,7 +270,7 @@ def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
     own, optimizer = state.model.state_dict(), saved["optimizer"]
     check_keys(own, saved["model"], path)
     state.model.load_state_dict(shard_like(saved["model"], own))
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    parameters = list(trained(state.model).values())
     moments = {
         number: shard_like(values, {key: parameters[number] if value.ndim else value for key, value in values.items()})
         for number, values in optimizer["state"].items()

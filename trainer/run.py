@@ -30,6 +30,8 @@ class Run:
     validation_index: Path | None = None
     teachers: tuple[Path, ...] = ()
     """The files behind pseudo_labels.teachers, in their order."""
+    deepspeed_op: Path = Path(Paths.deepspeed_op)
+    """The folder of DeepSpeed's CPU op."""
     origin: dict[str, Any] = field(default_factory=dict)
     """What every row of metrics.jsonl says of where it is from."""
 
@@ -103,6 +105,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         init_weights=init_weights,
         validation_index=validation_index,
         teachers=teachers,
+        deepspeed_op=Path(paths.deepspeed_op),
         origin={
             "run": identity[:12],
             "recipe": parts["recipe"][:12],
