@@ -7,9 +7,9 @@ Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Pa
 
 import contextlib
 import io
-import logging
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ class Zero2(nn.Module):
             os.environ["DS_ACCELERATOR"] = process.device.type
         import deepspeed
 
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        # DeepSpeed calls what torch has renamed.
+        warnings.filterwarnings("ignore", message=r"`torch\.distributed\..* is deprecated")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         with contextlib.redirect_stdout(io.StringIO()):  # it would say that the op was built
             self.engine, sharded, *_ = deepspeed.initialize(

@@ -27,10 +27,11 @@ ROLES = {
     "mirror_assets": "assets",
     "render_environment": "renderer",
     "fetch": "download",
+    "deepspeed_op": "op",
 }
 """What a rule's outputs are called; those of train_stage have their own names."""
 OF_TRAINING = {"weights.safetensors": "weights", "untrained.safetensors": "weights", "metrics.jsonl": "curves"}
-MADE_HERE = ("results", "data/assets", "data/clips", "data/envs", "data/shards", "data/tracks")
+MADE_HERE = ("results", "data/assets", "data/clips", "data/deepspeed_op", "data/envs", "data/shards", "data/tracks")
 """Folders in which every file is of the graph, so that one without provenance is a gap in the chain."""
 NO_SIDECAR = "nothing beside it says how it was made"
 LONGEST_HEADER = 1 << 26

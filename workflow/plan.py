@@ -130,6 +130,15 @@ class Plan:
         """The files of the teachers that label a stage's videos, if there are some."""
         return [str(path) for path in self.labels[stage].files] if stage in self.labels else []
 
+    deepspeed_op = "data/deepspeed_op/op.json"
+    """Written when DeepSpeed's CPU op is built beside it."""
+
+    @property
+    def deepspeed_stages(self) -> list[str]:
+        """Stages whose processes share a model by DeepSpeed: it takes two of them."""
+        by_deepspeed = (n for n, recipe in self.recipes.items() if recipe["training"]["strategy"] == "deepspeed_zero2")
+        return [name for name in by_deepspeed if self.stages[name].processes > 1]
+
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
         return [
@@ -168,7 +177,8 @@ class Plan:
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
             "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
-            | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
+            | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()}
+            | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.available_benchmarks},
         }
@@ -245,6 +255,8 @@ class Plan:
             yield Step("fetch", {"file": path}, (path,))
         for dataset in self.datasets.values():
             yield from self._steps_of_dataset(dataset)
+        if self.deepspeed_stages:
+            yield Step("deepspeed_op", {}, (self.deepspeed_op,))
         for stage in self.stages:
             files = ("weights.safetensors", "untrained.safetensors", "metrics.jsonl", "recipe.yaml")
             yield Step("train_stage", {"stage": stage}, tuple(f"results/{stage}/{file}" for file in files))

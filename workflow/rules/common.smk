@@ -86,6 +86,11 @@ def validation_of(wildcards):
     return plan.validation_index(wildcards.stage)
 
 
+def deepspeed_op_of(wildcards):
+    """DeepSpeed's CPU op, where DeepSpeed trains."""
+    return [plan.deepspeed_op] if wildcards.stage in plan.deepspeed_stages else []
+
+
 def first_weights(wildcards):
     """The weights that a stage starts from, if it starts from another stage."""
     source = plan.recipes[wildcards.stage]["init_from"]
