@@ -9,9 +9,8 @@ rule deepspeed_op:
     threads: 2
     params:
         made=made("deepspeed_op"),
-        folder="data/deepspeed_op",
     shell:
-        recorded("python -m trainer.deepspeed_op --out {params.folder} > {log} 2>&1")
+        recorded("python -m trainer.deepspeed_op --out data/deepspeed_op > {log} 2>&1")
 
 
 # Reads the index and never the tars: the index holds their digests, and the reader holds the tars against it.
