@@ -115,19 +115,19 @@ class Zero2Optimizer:
 
         Raises ValueError for moments of some parameters only, or of unequal counts: a shard has one.
         """
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
-        for parameter in self.parameters:
-            safe_set_full_fp32_param(parameter, parameter.detach())
         state = whole["state"]
-        if not state:
-            return
         counts = {float(moments["step"]) for moments in state.values()}
-        if len(counts) > 1 or len(state) != len(self.parameters):
+        if state and (len(counts) > 1 or len(state) != len(self.parameters)):
             raise ValueError(
                 f"training.strategy=deepspeed_zero2 cannot go on from moments of {len(state)} of "
                 f"{len(self.parameters)} parameters with {len(counts)} counts; use training.strategy=fsdp"
             )
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        for parameter in self.parameters:
+            safe_set_full_fp32_param(parameter, parameter.detach())
+        if not state:
+            return
         (shard,) = self.own.param_groups[0]["params"]
         empty = {key: torch.zeros_like(shard) for key in AVERAGES} | {"step": torch.tensor(counts.pop())}
         self.own.load_state_dict({"state": {0: empty}, "param_groups": self.own.state_dict()["param_groups"]})

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.trainer.many_processes import REPOSITORY, launch_all, start_all
 from tests.trainer.test_strategy import (
@@ -32,7 +34,7 @@ from trainer import deepspeed_op
 from trainer.config import compose
 from trainer.interruption import EXIT_CODE
 from trainer.launch import main as launch
-from trainer.zero2 import settings
+from trainer.zero2 import Zero2Optimizer, settings
 
 OP = Path(os.environ.get("FRAMELINE_DEEPSPEED_OP", "data/deepspeed_op")).resolve()
 ZERO2 = "deepspeed_zero2"
@@ -176,6 +178,17 @@ def test_an_op_of_other_versions_is_refused(tmp_path, monkeypatch):
     (tmp_path / deepspeed_op.MARKER).write_text(json.dumps(deepspeed_op.facts() | {"torch": "0.9"}))
     with pytest.raises(ValueError, match=r"'torch': '0.9'.*here is .*'torch': '1.0'.*python -m trainer.deepspeed_op"):
         deepspeed_op.load_op(tmp_path)
+
+
+@pytest.mark.parametrize("counts", [[2.0], [2.0, 3.0]])
+def test_moments_that_no_shard_can_hold_are_refused(counts):
+    """Of one parameter of two, and of unequal counts."""
+    model = nn.Linear(2, 3)
+    own = torch.optim.AdamW(model.parameters())
+    moments = {number: {"step": torch.tensor(count)} for number, count in enumerate(counts)}
+    told = rf"moments of {len(counts)} of 2 parameters with {len(counts)} counts; use training.strategy=fsdp"
+    with pytest.raises(ValueError, match=told):
+        Zero2Optimizer(list(model.parameters()), own, None).load_state_dict({"state": moments})
 
 
 def test_micro_batches_are_ours_and_gradients_travel_in_fp32():
