@@ -17,6 +17,7 @@ from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
+from trainer.finite import FirstBadStep, NotFiniteError
 from trainer.hang import Watch
 from trainer.interruption import StopRequest
 from trainer.optim import learning_rate_at, set_learning_rate
@@ -66,13 +67,11 @@ def train(
 ) -> None:
     """Train in place from `state.step` to `state.num_steps`, or until the state is saved once `stop` is asked for.
 
-    The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank), so a resumed run
-    repeats an undisturbed one. A step that the fp16 scaler skips counts as done, since its clips are used up, and moves
-    the learning rate (as in the reference); weights and AdamW's own state stay. Raises FloatingPointError when a logged
-    value is not finite; the last checkpoint stays.
+    The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank). A step that the fp16
+    scaler skips counts as done. Raises NotFiniteError when a logged value is not finite; the last checkpoint stays.
     """
     optimizer, scaler, watch = state.optimizer, state.scaler, watch or Watch(None)
-    start, num_steps = state.step, state.num_steps
+    start, num_steps, first_bad = state.step, state.num_steps, FirstBadStep(process.device)
     progress = Progress(run, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
     num_skipped = 0  # since the last row
@@ -94,13 +93,14 @@ def train(
         scaler.update()
 
         state.step = done = step + 1
+        first_bad.note(step, losses, None if scaler.is_enabled() else norm)
         is_stop = stop is not None and stop.is_agreed() and done < num_steps
         is_due = validator is not None and validator.is_due(done, num_steps)
         is_validation, state.owes_validation = is_due and not is_stop, is_due and is_stop
         is_save = done % recipe.training.save_every == 0 or done == num_steps or is_validation or is_stop
         if done % recipe.logging.log_every == 0 or is_save or step == start:
             row, skipped_clips = read_row(losses, norm, num_skipped, process)
-            check_finite(row, step, run, scaler)
+            check_finite(row, step, run, scaler, first_bad)
             progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
         if is_save:
@@ -186,15 +186,26 @@ def scaling_of(state: State) -> dict[str, float]:
     return {"scale": state.scaler.get_scale(), "skipped_steps": state.step - updates}
 
 
-def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.GradScaler) -> None:
-    """Stop on NaN or infinity; an fp16 scaler skips steps whose gradients overflow, so there only losses count."""
+def check_finite(
+    row: dict[str, float], step: int, run: Run, scaler: torch.amp.GradScaler, first_bad: FirstBadStep
+) -> None:
+    """Stop on NaN or infinity; an fp16 scaler skips steps whose gradients overflow, so there only losses count.
+
+    All processes call it together. Raises NotFiniteError with the first step, since the last row, that was not finite.
+    """
     bad = [k for k, v in row.items() if not math.isfinite(v) and not (k == "grad_norm" and scaler.is_enabled())]
-    if bad:
-        print(f"step {step}: {row}", file=sys.stderr)
-        raise FloatingPointError(
-            f"{run.folder}: {', '.join(bad)} not finite at step {step}; the last checkpoint stays. "
-            "Lower optimizer.learning_rate, or check the data (python -m shards verify)"
-        )
+    if not bad:
+        first_bad.forget()
+        return
+    first, ranks = first_bad.find(otherwise=step)
+    print(f"step {step}: {row}", file=sys.stderr)
+    raise NotFiniteError(
+        f"{run.folder}: {', '.join(bad)} not finite at step {step}, first in step {first} on rank "
+        f"{', '.join(map(str, ranks))}; the last checkpoint stays. "
+        "Lower optimizer.learning_rate, or check the data (python -m shards verify)",
+        first,
+        ranks,
+    )
 
 
 def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
