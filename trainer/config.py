@@ -99,6 +99,9 @@ class TrainingConfig:
     """CPU threads per process."""
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the weights with this decay (0.9999, say): it is what is validated and
+    becomes weights.safetensors; the checkpoint has both. null: none."""
     compile: bool = False
     """Let torch.compile translate parts of the model: a minute at the start, rounding other than without."""
 
@@ -107,6 +110,8 @@ class TrainingConfig:
             raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
         if self.max_step_minutes is not None and self.max_step_minutes <= 0:
             raise ValueError(f"training.max_step_minutes={self.max_step_minutes} must be positive, or null")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"training.ema_decay={self.ema_decay} must be at least 0 and below 1, or null")
         if self.compile and self.strategy != "ddp":
             raise ValueError(
                 f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "

@@ -17,6 +17,7 @@ from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.ema import Ema, averaged
 from trainer.finite import NotFiniteError, batch_path, save_batch
 from trainer.hang import Watch
 from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
@@ -106,10 +107,11 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
             train_rest(recipe, run, process, state, validator, mirror)
         if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
             validate_now(recipe, run, process, state, validator, mirror)
-    whole = whole_model(recipe, state.objective, state.model)
-    if process.is_main:
-        finish(recipe, run, whole, state.best if validator else None)
-    barrier()
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        if process.is_main:
+            finish(recipe, run, whole, state.best if validator else None)
+        barrier()
     if lock:
         lock.close()
 
@@ -216,6 +218,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         num_steps=count_steps(recipe, run, num_clips, process),
         num_clips=num_clips,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
+        ema=None if recipe.training.ema_decay is None else Ema(model, recipe.training.ema_decay),
     )
 
 

@@ -17,6 +17,7 @@ from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
+from trainer.ema import Ema, averaged
 from trainer.finite import FirstBadStep, NotFiniteError
 from trainer.hang import Watch
 from trainer.interruption import StopRequest
@@ -52,6 +53,13 @@ class State:
     """Who labels the batches where clips have no tracks."""
     owes_validation: bool = False
     """Whether the training was asked to stop before a validation that was due after this step."""
+    ema: Ema | None = None
+    """The average of the weights, where the recipe asks for one."""
+
+    def average(self) -> None:
+        """Take the weights after `step` into their average, where there is one."""
+        if self.ema:
+            self.ema.update(self.step)
 
 
 def train(
@@ -93,6 +101,7 @@ def train(
         scaler.update()
 
         state.step = done = step + 1
+        state.average()
         first_bad.note(step, losses, None if scaler.is_enabled() else norm)
         is_stop = stop is not None and stop.is_agreed() and done < num_steps
         is_due = validator is not None and validator.is_due(done, num_steps)
@@ -139,9 +148,13 @@ def validate_now(
 
 
 def score(recipe: Recipe, state: State, validator: Validator, progress: Progress) -> None:
-    """Score the model after the steps done, with all of its weights in every process, and note the best so far."""
-    whole = whole_model(recipe, state.objective, state.model)
-    state.best = validator.validate(whole, state.best, state.step, progress)
+    """Score the model after the steps done, with all of its weights in every process, and note the best so far.
+
+    Where weights are averaged, their averages are what is scored.
+    """
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        state.best = validator.validate(whole, state.best, state.step, progress)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -223,12 +236,12 @@ def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
     }
     if is_sharded(state.objective):
         path = run.sharded_checkpoint(state.step)
-        save_sharded(path, state.model, state.optimizer, saved)
+        save_sharded(path, state.model, state.optimizer, saved, state.ema)
     else:
         path = run.checkpoint(state.step)
         if process.is_main:
             whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
-            save_checkpoint(path, saved | whole)
+            save_checkpoint(path, saved | whole | ({"ema": state.ema.tensors} if state.ema else {}))
     if process.is_main:
         for other in run.checkpoints:
             if other.stem == path.stem and other != path:  # of the same step by another strategy
@@ -259,7 +272,7 @@ def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
     if run.checkpoints:
         older, path = [None, *run.checkpoints][-2:]
         if path.is_dir():
-            saved = load_sharded(path, run.identity, state.model, state.optimizer, older)
+            saved = load_sharded(path, run.identity, state.model, state.optimizer, older, state.ema)
         else:
             saved = load_checkpoint(path, run.identity, older)
             load_whole(path, saved, state)
@@ -279,7 +292,7 @@ def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
 
 
 def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
-    """Load the whole model and optimiser of a checkpoint's file; a process with a shard takes its part of them."""
+    """Load the whole model, optimiser and averages of a checkpoint's file; a process with a shard takes its part."""
     own, optimizer = state.model.state_dict(), saved["optimizer"]
     check_keys(own, saved["model"], path)
     state.model.load_state_dict(shard_like(saved["model"], own))
@@ -289,3 +302,6 @@ def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
         for number, values in optimizer["state"].items()
     }
     state.optimizer.load_state_dict(optimizer | {"state": moments})
+    if state.ema:
+        check_keys(state.ema.tensors, saved["ema"], path)
+        state.ema.load(saved["ema"])
