@@ -74,14 +74,19 @@ def load_checkpoint(path: Path, identity: str, older: Path | None = None) -> dic
 
     `older` is the checkpoint before, which the error names: going back to it is left to the user.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise damaged(path, reason, older) from None
+    state = read_checkpoint(path, older)
     if not isinstance(state, dict) or state.get("identity") != identity:
         raise other_run(path)
     return state
+
+
+def read_checkpoint(path: Path, older: Path | None) -> Any:
+    """What `save_checkpoint` wrote, of any run; raises ValueError for a damaged file."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise damaged(path, reason, older) from None
 
 
 def damaged(path: Path, reason: str, older: Path | None) -> ValueError:
