@@ -12,14 +12,18 @@ from torch import nn
 
 from shards.files import write_bytes
 from trainer.config import NO_WEIGHTS, Recipe, as_dict, from_dict
+from trainer.lora import merged
 
 METADATA_KEY = "frameline"
 """One metadata entry only: safetensors writes several in no fixed order, and equal weights must have equal bytes."""
 
 
 def save_weights(path: Path, model: nn.Module, recipe: Recipe) -> None:
-    """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes.
+
+    Adapters are merged into the weights, so that whoever reads them needs to know of none.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in merged(model).items()}
     deciding = {key: value for key, value in as_dict(recipe).items() if key not in NO_WEIGHTS}
     metadata = {METADATA_KEY: json.dumps({"recipe": deciding}, sort_keys=True)}
     write_bytes(path, save(tensors, metadata))

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from trainer.checkpoint import check_keys, damaged, read_checkpoint
 from trainer.config import Recipe, from_dict
+from trainer.lora import adapt
 from trainer.models import TASKS
 from trainer.optim import trained
 from trainer.sharded import check_files, first_line, read_state
@@ -43,7 +44,7 @@ def consolidate(path: Path, pick: str | None = None) -> Consolidated:
     pick = pick or ("ema" if averages else "model")
     if pick == "ema" and not averages:
         raise ValueError(f"{path}: has no averages: training.ema_decay was not set; use --pick model")
-    model = TASKS[recipe.model["name"]].build(recipe.model)
+    model = adapt(TASKS[recipe.model["name"]].build(recipe.model), recipe.training.lora)
     own = {"model": model.state_dict(), "ema": {**trained(model)} if averages else {}}
     step, tensors = (_read_folder if path.is_dir() else _read_file)(path, own)
     model.load_state_dict(tensors["model"] | (tensors["ema"] if pick == "ema" else {}))

@@ -14,6 +14,7 @@ from shards.files import sha256_of, write_bytes
 from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import DataConfig, Recipe, TrainingConfig
 from trainer.consolidated import PICKS, consolidate
+from trainer.lora import save_adapters
 from trainer.models import TASKS
 from trainer.models import build as build_model
 from trainer.onnx_step import check_step, export_step
@@ -39,9 +40,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     source.add_argument("--checkpoint", type=Path, help="checkpoint of a run: a file, or a folder of shards")
     what = "published weights to take in: .pt, .bin, .safetensors, an index of many files, or a folder"
     source.add_argument("--from", type=Path, dest="published", help=what)
-    parser.add_argument("--format", choices=["onnx", "safetensors"], help="with --weights: what to write")
+    parser.add_argument("--format", choices=["onnx", "safetensors", "lora"], help="what to write; lora: peft's folder")
     parser.add_argument("--pick", choices=PICKS, help="with --checkpoint: weights of the last step or their average")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--out", type=Path, required=True, help="file to write (of lora a folder)")
     parser.add_argument("--memory-size", type=int, help="onnx: frames that can be remembered (default: as trained)")
     parser.add_argument("--points", type=int, default=10, help="onnx: fast for this number; right for any (default 10)")
     parser.add_argument("--opset", type=int, default=18, help="onnx: operator set (default 18)")
@@ -49,10 +50,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(TASKS), default="lbm", help="with --from: which model it is")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="with --from: settings (memory_size=12)")
     options = parser.parse_args(arguments)
-    if options.weights and not options.format:
-        parser.error("--weights needs --format onnx or --format safetensors")
-    if options.checkpoint and options.format not in (None, "safetensors"):
-        parser.error(f"--checkpoint writes safetensors; make {options.format} of those by --weights in another command")
+    if options.weights and options.format not in ("onnx", "safetensors"):
+        parser.error("--weights needs --format onnx or --format safetensors; adapters are in a --checkpoint")
+    if options.checkpoint and options.format == "onnx":
+        parser.error("--checkpoint writes safetensors; make onnx of those by --weights in a second command")
     if options.pick and not options.checkpoint:
         parser.error("--pick goes with --checkpoint")
     if options.published and options.format:
@@ -96,8 +97,17 @@ def export_safetensors(options: argparse.Namespace) -> None:
 
 
 def export_checkpoint(options: argparse.Namespace) -> None:
-    """Write the weights of a checkpoint as its training would in the end; raises ValueError as `consolidate` does."""
+    """Write the weights of a checkpoint as its training would in the end, or its adapters alone.
+
+    Raises ValueError as `consolidate` does, and for adapters of a training that has none.
+    """
     found = consolidate(options.checkpoint, options.pick)
+    if options.format == "lora":
+        if found.recipe.training.lora is None:
+            raise ValueError(f"{options.checkpoint}: has no adapters (training.lora); use --format safetensors")
+        number = save_adapters(options.out, found.model, found.recipe.training.lora)
+        print(f"{options.out}: adapters of {found.pick} after step {found.step}, {number} tensors")
+        return
     save_weights(options.out, found.model, found.recipe)
     print(f"{options.out}: {found.pick} after step {found.step}, {manifest(options.out)}")
 

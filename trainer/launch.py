@@ -22,6 +22,7 @@ from trainer.finite import NotFiniteError, batch_path, save_batch
 from trainer.hang import Watch
 from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
 from trainer.loop import State, autocast, micro_batches, restore, train, validate_now
+from trainer.lora import adapt
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 from trainer.pseudo.labels import make_labeller
@@ -204,6 +205,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         load_into(model, task.fit_weights(read_published(run.init_weights), model), run.init_weights)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
+    adapt(model, recipe.training.lora)
     model.to(process.device)
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
