@@ -71,6 +71,23 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (trainer/lora.py): all weights are frozen, and these layers learn a correction of low rank."""
+
+    rank: int
+    alpha: float
+    """The correction is times alpha / rank."""
+    modules: list
+    """Ends of the names of linear layers, as peft's target_modules: linear1 is also layers.0.linear1."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0:
+            raise ValueError(f"training.lora: rank={self.rank} must be at least 1, and alpha={self.alpha} above 0")
+        if not self.modules or not all(isinstance(name, str) and name for name in self.modules):
+            raise ValueError(f"training.lora.modules={self.modules}: name at least one linear layer, such as linear1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The loop. Exactly one of num_steps and num_epochs is set."""
 
@@ -100,6 +117,12 @@ class TrainingConfig:
     """CPU threads per process."""
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the weights with this decay (0.9999, say): it is what is validated and
+    becomes weights.safetensors; the checkpoint has both. null: none."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters instead of the weights, which must come from somewhere (init_from); weights.safetensors
+    holds the weights with the adapters merged in. null: train the weights."""
     compile: bool = False
     """Let torch.compile translate parts of the model: a minute at the start, rounding other than without."""
 
@@ -108,6 +131,8 @@ class TrainingConfig:
             raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
         if self.max_step_minutes is not None and self.max_step_minutes <= 0:
             raise ValueError(f"training.max_step_minutes={self.max_step_minutes} must be positive, or null")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"training.ema_decay={self.ema_decay} must be at least 0 and below 1, or null")
         if self.compile and self.strategy != "ddp":
             raise ValueError(
                 f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "

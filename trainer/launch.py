@@ -3,21 +3,26 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from shards import ClipStore
 from shards.files import write_bytes
-from trainer.batch import loader_context, make_loader, make_sample
+from trainer.batch import Loader, loader_context, make_loader, make_sample
 from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.ema import Ema, averaged
+from trainer.finite import NotFiniteError, batch_path, save_batch
 from trainer.hang import Watch
 from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
-from trainer.loop import State, restore, train, validate_now
+from trainer.loop import State, autocast, micro_batches, restore, train, validate_now
+from trainer.lora import adapt
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 from trainer.pseudo.labels import make_labeller
@@ -103,10 +108,11 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
             train_rest(recipe, run, process, state, validator, mirror)
         if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
             validate_now(recipe, run, process, state, validator, mirror)
-    whole = whole_model(recipe, state.objective, state.model)
-    if process.is_main:
-        finish(recipe, run, whole, state.best if validator else None)
-    barrier()
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        if process.is_main:
+            finish(recipe, run, whole, state.best if validator else None)
+        barrier()
     if lock:
         lock.close()
 
@@ -119,21 +125,20 @@ def train_rest(
     validator: Validator | None,
     mirror: WandbMirror | None,
 ) -> None:
-    """Train from the state's step to the end; raises Interrupted where a signal asked to stop; all is saved then."""
+    """Train from the state's step to the end; raises Interrupted where a signal asked to stop; all is saved then.
+
+    Raises FloatingPointError for a number that is not finite; what the model was given is written down first.
+    """
     if recipe.data.num_workers:
         start_loader_server()
-    loader = make_loader(
-        recipe,
-        run.index,
-        start=state.step,
-        num_steps=state.num_steps,
-        rank=process.rank,
-        world_size=process.world_size,
-        make=make_video_sample if state.labeller else make_sample,
-    )
+    loader = loader_of(recipe, run, process, state, range(state.step, state.num_steps))
     watch = Watch(recipe.training.max_step_minutes, recipe.exp_name, process.rank)
     with StopRequest(process) as stop, watch:
-        train(recipe, run, process, state, loader, validator, stop, mirror, watch)
+        try:
+            train(recipe, run, process, state, loader, validator, stop, mirror, watch)
+        except NotFiniteError as found:
+            kept = keep_batch(recipe, run, process, state, found)
+            raise FloatingPointError(f"{found}. What the model was given: python -m trainer.finite {kept}") from None
         barrier()  # rank 0 has saved
     if state.step < state.num_steps:
         saved = run.sharded_checkpoint if is_sharded(state.objective) else run.checkpoint
@@ -141,6 +146,42 @@ def train_rest(
             f"{recipe.exp_name}: {stop.signal_name} after step {state.step} of {state.num_steps}; saved in "
             f"{saved(state.step)}, and the same command goes on there"
         )
+
+
+def loader_of(recipe: Recipe, run: Run, process: Process, state: State, steps: range) -> Loader:
+    """This process's batches of some steps."""
+    return make_loader(
+        recipe,
+        run.index,
+        start=steps.start,
+        num_steps=steps.stop,
+        rank=process.rank,
+        world_size=process.world_size,
+        make=make_video_sample if state.labeller else make_sample,
+    )
+
+
+def keep_batch(recipe: Recipe, run: Run, process: Process, state: State, found: NotFiniteError) -> Path:
+    """Write what the model was given where numbers were not finite first, labels included; all call it together.
+
+    The batch is made again: it is a function of the step. Returns the file of the first rank that had it.
+    """
+    try:
+        if process.rank in found.ranks:
+            alone = replace(recipe, data=replace(recipe.data, num_workers=0))
+            loader = loader_of(alone, run, process, state, range(found.step, found.step + 1))
+            ((positions,), (batch,)) = loader.sampler, loader
+            if state.labeller:
+                with autocast(recipe, process.device):
+                    parts = micro_batches(batch, recipe.training.accumulation_steps, process.device)
+                    labelled = [state.labeller.label(part, found.step) for _, part in parts]
+                batch |= {key: torch.cat([part[key] for part in labelled]) for key in labelled[0]}
+            keys = ClipStore(run.index).keys
+            clips = [keys[number] for _, number, _ in positions]
+            save_batch(batch_path(run.folder, found.step, process.rank), clips, batch)
+    finally:
+        barrier()  # the first process that ends takes the others with it
+    return batch_path(run.folder, found.step, found.ranks[0])
 
 
 def start_loader_server() -> None:
@@ -164,6 +205,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         load_into(model, task.fit_weights(read_published(run.init_weights), model), run.init_weights)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
+    adapt(model, recipe.training.lora)
     model.to(process.device)
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
@@ -180,6 +222,7 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         num_steps=count_steps(recipe, run, num_clips, process),
         num_clips=num_clips,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
+        ema=None if recipe.training.ema_decay is None else Ema(model, recipe.training.ema_decay),
     )
 
 

@@ -17,11 +17,16 @@ ONE_CYCLE_END = ONE_CYCLE_START / 1.0e4
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
     """AdamW over all parameters that need a gradient, norms and embeddings included (LBM's recipe)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = list(trained(model).values())
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=betas, fused=fused
     )
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that an optimiser has, by name, in its order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:

@@ -85,6 +85,10 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         init_weights = Path(paths.init_weights or f"results/{recipe.init_from}/weights.safetensors")
         if not init_weights.is_file():
             raise ValueError(f"{init_weights}: the weights to start from are missing; train '{recipe.init_from}' first")
+        if init_weights.name.endswith(".index.json"):  # the identity would know the index, not the weights
+            raise ValueError(
+                f"{init_weights}: take it in first: python -m trainer.export --from {init_weights} --out FILE"
+            )
     teachers = tuple(recipe.pseudo_labels.files) if recipe.pseudo_labels else ()
     for path in teachers:
         if not path.is_file():

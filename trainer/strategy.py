@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config import Recipe
 from trainer.distributed import Process, copy_buffers_of_main, gather_from_ranks
+from trainer.lora import adapt
 from trainer.zero2 import Zero2, Zero2Optimizer
 
 
@@ -147,7 +148,7 @@ def whole_model(recipe: Recipe, objective: nn.Module, model: nn.Module) -> nn.Mo
         return model
     copy_buffers_of_main(model)
     with torch.random.fork_rng(devices=[]):
-        whole = objective.task.build(recipe.model)
+        whole = adapt(objective.task.build(recipe.model), recipe.training.lora)
     own = whole.state_dict()
     for key, value in model.state_dict().items():
         own[key].copy_(value.full_tensor() if isinstance(value, DTensor) else value)
