@@ -31,6 +31,7 @@ localrules:
     render_environment,
     mirror_assets,
     fetch,
+    link,
     index,
     curves,
     table,

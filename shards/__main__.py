@@ -34,6 +34,8 @@ examples:
   python -m shards verify s3://bucket/shards/movi_f/index.json
 
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
+CONNECTIONS = 4
+"""Shards that are fetched at a time."""
 HEIGHT_HELP = "resize videos to this height (with videos only)"
 
 
@@ -98,10 +100,13 @@ def _add_remote(commands: argparse._SubParsersAction) -> None:
     )
     link.add_argument("url", metavar="URL", help="of an index.json; #sha256=... behind it pins its content")
     link.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
+    link.add_argument("--fetch", action="store_true", help="and fetch all shards into the cache")
     fetch = commands.add_parser("fetch", help="fetch all shards of an index behind a URL into the cache")
     fetch.add_argument("index", metavar="INDEX", help="URL of an index.json, or what `link` wrote")
     fetch.add_argument("--depth", action="store_true", help="depth stores, too")
-    fetch.add_argument("--connections", type=int, default=4, metavar="N", help="shards at a time (default: 4)")
+    fetch.add_argument(
+        "--connections", type=int, default=CONNECTIONS, metavar="N", help=f"shards at a time (default: {CONNECTIONS})"
+    )
     push = commands.add_parser("push", help="copy an index and its shards to s3:// or the like")
     push.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set, or its folder")
     push.add_argument("url", metavar="URL", help="folder to write, such as s3://bucket/shards/NAME")
@@ -225,6 +230,8 @@ def link(options: argparse.Namespace) -> int:
     """Copy an index from a URL."""
     store = ClipStore(link_index(options.url, options.out).path)
     print(f"{options.out}: {len(store)} clips in {len(store.shards)} shards at {store.name}, sha256 {store.sha256}")
+    if options.fetch:
+        _fetch_all(store)
     return 0
 
 
@@ -232,13 +239,16 @@ def fetch(options: argparse.Namespace) -> int:
     """Fill the cache."""
     if options.connections < 1:
         raise ValueError(f"--connections {options.connections}: give at least 1")
-    store = ClipStore(options.index)
-    with ThreadPoolExecutor(options.connections) as pool:
-        fetched = [pool.submit(store.shelf.fetch, shard, with_depth=options.depth) for shard in store.shards]
+    _fetch_all(ClipStore(options.index), with_depth=options.depth, connections=options.connections)
+    return 0
+
+
+def _fetch_all(store: ClipStore, *, with_depth: bool = False, connections: int = CONNECTIONS) -> None:
+    with ThreadPoolExecutor(connections) as pool:
+        fetched = [pool.submit(store.shelf.fetch, shard, with_depth=with_depth) for shard in store.shards]
         for shard, one in zip(store.shards, fetched, strict=True):
             one.result()
             print(f"{shard['name']}: there", flush=True)
-    return 0
 
 
 def push(options: argparse.Namespace) -> int:

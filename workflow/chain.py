@@ -20,6 +20,7 @@ ROLES = {
     "baseline": "predictions",
     "adopt": "predictions",
     "index": "index",
+    "link": "index",
     "pack": "shard",
     "annotate_shard": "tracks",
     "render_shard": "scenes",
@@ -154,7 +155,7 @@ def _details(path: Path, rule: str) -> dict[str, Any]:
     try:
         if rule == "train_stage" and path.suffix == ".safetensors":
             return {"recipe": _recipe_inside(path)}
-        if rule in ("pack", "index") and path.suffix == ".json":
+        if rule in ("pack", "index", "link") and path.suffix == ".json":
             return _tell_clips(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         pass

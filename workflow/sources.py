@@ -40,6 +40,7 @@ SOURCES = {
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "fetch": Source(),
+    "link": Source(),
     "pack": Source(
         ("shards.__main__:pack",),
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
