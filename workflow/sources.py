@@ -21,7 +21,7 @@ class Source:
 
 
 RENDERER = "workflow/envs/render.txt"
-FETCHING = ("shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
+FETCHING = ("shards.ahead", "shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
 """How shards come from a URL decides no result: each is held against the sha256 of its index."""
 
 SOURCES = {
