@@ -38,7 +38,7 @@ def check_address(where: str, url: str) -> None:
 
 
 def check_remote(where: str, url: str) -> None:
-    """Raise ValueError, which repeats no secret, for what is no URL of a remote index: https://, s3:// and the like."""
+    """Raise ValueError, which repeats no secret, for what is no URL of an index or a folder: https://, s3://..."""
     if url.startswith(("http://", "https://")):
         check_address(where, url)
     scheme, separator, rest = url.partition("://")

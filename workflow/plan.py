@@ -39,7 +39,7 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
-        self.kubric_assets = settings.kubric_assets
+        self.kubric_assets, self.publish = settings.kubric_assets, settings.publish
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}

@@ -190,7 +190,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--made", nargs="+", required=True, metavar="WORD", help="the rule, then facts as key=value")
     parser.add_argument("--inputs", nargs="*", default=[])
-    parser.add_argument("--outputs", nargs="+", required=True)
+    parser.add_argument("--outputs", nargs="*", default=[], help="none for a job that only reads")
     parser.add_argument("--save", type=Path, help="the one output, when the command prints it instead of writing it")
     if "--" not in arguments:
         parser.parse_args(arguments)

@@ -133,6 +133,8 @@ class Settings:
     stages: dict[str, Stage]
     benchmarks: dict[str, Benchmark]
     kubric_assets: str = KUBRIC_ASSETS
+    publish: str | None = None
+    """The URL below which finished files are copied."""
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
@@ -147,6 +149,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
+        publish=config.get("publish"),
     )
     _check_names(settings)
     _check_addresses(settings, config["datasets"])
@@ -204,6 +207,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
     for benchmark in settings.benchmarks.values():
         for name, path in benchmark.predictions.items():
             check_path(f"benchmarks.{benchmark.name}.predictions.{name}", path, "{mode}")
+    if settings.publish is not None:
+        check_remote("publish", settings.publish)
     if "://" in settings.kubric_assets:
         check_address("kubric_assets", settings.kubric_assets)
     else:

@@ -128,6 +128,7 @@ def test_another_index_than_the_pinned_one_is_refused_with_both_digests(graph: R
     assert not (graph.root / LINKED).exists() and server.count(".tar") == 0
 
 
+@pytest.mark.slow
 def test_another_pin_links_again_and_fetch_alone_does_not(graph: Remote, server, index, tmp_path):
     graph.configure(index=server.url("far/index.json"), sha256=sha256(index))
     graph.run("data")
@@ -140,6 +141,7 @@ def test_another_pin_links_again_and_fetch_alone_does_not(graph: Remote, server,
     assert sha256(graph.root / LINKED) == sha256(other)
 
 
+@pytest.mark.slow
 def test_a_data_set_on_s3_is_linked_and_scored(graph: Remote, index, monkeypatch):
     filesystem = pytest.importorskip("s3fs", reason="the extra 'remote' is not installed").S3FileSystem
     moto = pytest.importorskip("moto.server", reason="the extra 'test' is not installed")
