@@ -17,7 +17,7 @@ from workflow.provenance import record, sha256_of, sidecar_path
 
 filesystem = pytest.importorskip("s3fs", reason="the extra 'remote' is not installed").S3FileSystem
 moto = pytest.importorskip("moto.server", reason="the extra 'test' is not installed")
-PLACE = "lent/run1"
+PLACE = "published/run1"
 
 
 class Published(Graph):
@@ -70,7 +70,7 @@ def graph(tmp_path_factory) -> Iterator[Published]:
         for name, value in graph.environment.items():
             patch.setenv(name, value)
         filesystem.clear_instance_cache()
-        filesystem().mkdir("lent")
+        filesystem().mkdir("published")
         touched = graph.snakemake("--touch", "--forceall", "all", "evaluate", "--quiet")
         assert touched.returncode == 0, touched.stderr
         yield graph
