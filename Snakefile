@@ -16,6 +16,7 @@ include: "workflow/rules/pack.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/publish.smk"
 
 
 localrules:
@@ -26,11 +27,13 @@ localrules:
     evaluate,
     badja,
     report,
+    publish,
     verify,
     # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
     render_environment,
     mirror_assets,
     fetch,
+    link,
     index,
     curves,
     table,

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shards import ClipStore, sample_ids
+from shards.ahead import ReadAhead
 from shards.shelf import NotFetchedError
 from trainer.augment import Plan, apply_plan, candidate_frames, draw_plan, name_frames
 from trainer.config import DataConfig, Recipe
@@ -225,7 +226,7 @@ class Loader:
         self.loader = DataLoader(
             batches,
             batch_size=None,
-            sampler=sampler,
+            sampler=ReadAhead(batches.store, sampler, lambda positions: [number for _, number, _ in positions]),
             num_workers=config.num_workers,
             pin_memory=torch.cuda.is_available(),
             **processes,

@@ -39,7 +39,7 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
-        self.kubric_assets = settings.kubric_assets
+        self.kubric_assets, self.publish = settings.kubric_assets, settings.publish
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
@@ -54,10 +54,14 @@ class Plan:
         """Names of the data sets that come from these sources."""
         return [name for name, dataset in self.datasets.items() if dataset.source in sources]
 
+    def packed_here(self) -> list[str]:
+        """Names of the data sets whose shards are made here."""
+        return [name for name, dataset in self.datasets.items() if not dataset.is_remote]
+
     def is_available(self, dataset: str) -> bool:
-        """Whether a data set can be had here without a download: rendered, packed, or its file is there."""
+        """Whether a data set can be had here without a download: rendered, packed, elsewhere, or its file is there."""
         known = self.datasets[dataset]
-        return known.is_rendered or self.is_there(known.path) or self.is_there(index_path(dataset))
+        return known.is_rendered or known.is_remote or self.is_there(known.path) or self.is_there(index_path(dataset))
 
     def is_there(self, path: str) -> bool:
         return (self.root / path).exists()
@@ -91,6 +95,11 @@ class Plan:
         if dataset.is_archive:
             return quote(["workflow.archive", *words, f"--folder={dataset.path}"])
         return quote(["workflow.fetch", *words])
+
+    def link_words(self, dataset: str) -> str:
+        """Arguments of `python -m shards link` for a data set whose shards lie elsewhere, but for its output."""
+        known = self.datasets[dataset]
+        return quote([f"{known.index}#sha256={known.sha256}", *(["--fetch"] if known.fetch else [])])
 
     def pack_input(self, dataset: str, shard: str) -> str:
         """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
@@ -211,6 +220,9 @@ class Plan:
         if rule == "fetch":
             dataset = self.downloads()[wildcards["file"]]
             return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
+        if rule == "link":
+            known = self.datasets[wildcards["dataset"]]
+            return {"url": known.index, "sha256": known.sha256}
         if rule == "pack":
             dataset = wildcards["dataset"]
             facts = {"layout": self.layout(dataset), "codec": self.datasets[dataset].codec}
@@ -274,7 +286,8 @@ class Plan:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
-        yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
+        rule = "link" if dataset.is_remote else "index"
+        yield Step(rule, {"dataset": dataset.name}, (index_path(dataset.name),))
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from jsonschema.exceptions import ValidationError
 
 from generation.config import KUBRIC_ASSETS
 from trainer.config import suggestion
-from workflow.addresses import check_address, check_path
+from workflow.addresses import check_address, check_path, check_remote
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
@@ -26,7 +26,7 @@ SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Clips under one name: rendered shard by shard from seeds, or packed from files that exist."""
+    """Clips under one name: rendered shard by shard from seeds, packed from files that exist, or shards elsewhere."""
 
     name: str
     source: str
@@ -45,10 +45,17 @@ class Dataset:
     member: str | None = None
     height: int | None = None
     clip_length: int | None = None
+    index: str = ""
+    fetch: bool = False
 
     @property
     def is_rendered(self) -> bool:
         return self.source == "render"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its shards are packed already and lie behind a URL."""
+        return self.source == "remote"
 
     @property
     def is_archive(self) -> bool:
@@ -58,7 +65,9 @@ class Dataset:
 
     @property
     def num_shards(self) -> int:
-        """How many shards there are: a data set from files is one."""
+        """How many shards are made here: a data set from files is one."""
+        if self.is_remote:
+            return 0
         return math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
 
     @property
@@ -124,6 +133,8 @@ class Settings:
     stages: dict[str, Stage]
     benchmarks: dict[str, Benchmark]
     kubric_assets: str = KUBRIC_ASSETS
+    publish: str | None = None
+    """The URL below which finished files are copied."""
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
@@ -138,6 +149,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
+        publish=config.get("publish"),
     )
     _check_names(settings)
     _check_addresses(settings, config["datasets"])
@@ -183,6 +195,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
         where = f"datasets.{dataset.name}"
         if dataset.path:
             check_path(f"{where}.path", dataset.path)
+        if dataset.index:
+            check_remote(f"{where}.index", dataset.index)
         if dataset.url:
             check_address(f"{where}.url", dataset.url)
             if "sha256" not in written[dataset.name]:
@@ -193,6 +207,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
     for benchmark in settings.benchmarks.values():
         for name, path in benchmark.predictions.items():
             check_path(f"benchmarks.{benchmark.name}.predictions.{name}", path, "{mode}")
+    if settings.publish is not None:
+        check_remote("publish", settings.publish)
     if "://" in settings.kubric_assets:
         check_address("kubric_assets", settings.kubric_assets)
     else:

@@ -21,7 +21,7 @@ class Source:
 
 
 RENDERER = "workflow/envs/render.txt"
-FETCHING = ("shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
+FETCHING = ("shards.ahead", "shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
 """How shards come from a URL decides no result: each is held against the sha256 of its index."""
 HOW_IT_RUNS = ("trainer.cluster", "trainer.hang", "trainer.deepspeed_op")
 
@@ -41,6 +41,7 @@ SOURCES = {
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "fetch": Source(),
+    "link": Source(),
     "pack": Source(
         ("shards.__main__:pack",),
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
