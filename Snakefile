@@ -18,6 +18,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/blade.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/publish.smk"
 
 
 localrules:
@@ -29,12 +30,14 @@ localrules:
     badja,
     blade,
     report,
+    publish,
     verify,
     # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
     render_environment,
     body_packages,
     mirror_assets,
     fetch,
+    link,
     index,
     curves,
     table,
@@ -92,8 +95,8 @@ rule all:
 
 
 onsuccess:
-    print(plan.closing_words())
+    print(closing_words(plan))
 
 
 onerror:
-    print(plan.closing_words())
+    print(closing_words(plan))

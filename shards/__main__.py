@@ -1,9 +1,10 @@
-"""Command line of the shards: pack, index, convert, ls, verify, view, diff, link, fetch, push."""
+"""Command line of the shards: pack, index, convert, ls, verify, view, diff, link, fetch, push, send."""
 
 import argparse
 import itertools
 import json
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from shards.layouts.packed import CLIPS_PER_SHARD
 from shards.pack import pack_clips
 from shards.people.body import read_body
 from shards.people.labels import Reading
-from shards.push import push_dataset
+from shards.push import push_dataset, send_files
 from shards.shelf import link_index
 from shards.sources import OF_PEOPLE, SOURCES
 from shards.store import ClipStore
@@ -36,6 +37,8 @@ examples:
   python -m shards verify s3://bucket/shards/movi_f/index.json
 
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
+CONNECTIONS = 4
+"""Shards that are fetched at a time."""
 HEIGHT_HELP = "resize videos to this height (with videos only)"
 
 
@@ -115,14 +118,23 @@ def _add_remote(commands: argparse._SubParsersAction) -> None:
     )
     link.add_argument("url", metavar="URL", help="of an index.json; #sha256=... behind it pins its content")
     link.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index.json to write")
+    link.add_argument("--fetch", action="store_true", help="and fetch all shards into the cache")
     fetch = commands.add_parser("fetch", help="fetch all shards of an index behind a URL into the cache")
     fetch.add_argument("index", metavar="INDEX", help="URL of an index.json, or what `link` wrote")
     fetch.add_argument("--depth", action="store_true", help="depth stores, too")
-    fetch.add_argument("--connections", type=int, default=4, metavar="N", help="shards at a time (default: 4)")
+    fetch.add_argument(
+        "--connections", type=int, default=CONNECTIONS, metavar="N", help=f"shards at a time (default: {CONNECTIONS})"
+    )
     push = commands.add_parser("push", help="copy an index and its shards to s3:// or the like")
     push.add_argument("index", type=Path, metavar="INDEX", help="index.json of a data set, or its folder")
     push.add_argument("url", metavar="URL", help="folder to write, such as s3://bucket/shards/NAME")
-    push.add_argument("--replace", action="store_true", help="put it in the place of another data set")
+    send = commands.add_parser(
+        "send", help="copy files to the same names at s3:// or the like, an index with its shards"
+    )
+    send.add_argument("url", metavar="URL", help="folder to write, such as s3://bucket/run1")
+    send.add_argument("files", nargs="+", metavar="FILE", help="path below this folder; its sidecar goes with it")
+    for command in (push, send):
+        command.add_argument("--replace", action="store_true", help="put it in the place of another data set")
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -245,6 +257,8 @@ def link(options: argparse.Namespace) -> int:
     """Copy an index from a URL."""
     store = ClipStore(link_index(options.url, options.out).path)
     print(f"{options.out}: {len(store)} clips in {len(store.shards)} shards at {store.name}, sha256 {store.sha256}")
+    if options.fetch:
+        _fetch_all(store)
     return 0
 
 
@@ -252,26 +266,44 @@ def fetch(options: argparse.Namespace) -> int:
     """Fill the cache."""
     if options.connections < 1:
         raise ValueError(f"--connections {options.connections}: give at least 1")
-    store = ClipStore(options.index)
-    with ThreadPoolExecutor(options.connections) as pool:
-        fetched = [pool.submit(store.shelf.fetch, shard, with_depth=options.depth) for shard in store.shards]
+    _fetch_all(ClipStore(options.index), with_depth=options.depth, connections=options.connections)
+    return 0
+
+
+def _fetch_all(store: ClipStore, *, with_depth: bool = False, connections: int = CONNECTIONS) -> None:
+    with ThreadPoolExecutor(connections) as pool:
+        fetched = [pool.submit(store.shelf.fetch, shard, with_depth=with_depth) for shard in store.shards]
         for shard, one in zip(store.shards, fetched, strict=True):
             one.result()
             print(f"{shard['name']}: there", flush=True)
-    return 0
 
 
 def push(options: argparse.Namespace) -> int:
     """Copy to a bucket."""
     index = options.index / "index.json" if options.index.is_dir() else options.index
-    for url, is_new in push_dataset(index, options.url, replace=options.replace):
-        print(f"{url}: {'sent' if is_new else 'was there'}", flush=True)
+    _tell_sent(push_dataset(index, options.url, replace=options.replace))
     return 0
+
+
+def send(options: argparse.Namespace) -> int:
+    """Copy files to a bucket."""
+    are_new = _tell_sent(send_files(options.files, options.url, replace=options.replace))
+    print(f"{sum(are_new)} sent, {len(are_new) - sum(are_new)} were there")
+    return 0
+
+
+def _tell_sent(files: Iterable[tuple[str, bool]]) -> list[bool]:
+    are_new = []
+    for url, is_new in files:
+        print(f"{url}: {'sent' if is_new else 'was there'}", flush=True)
+        are_new.append(is_new)
+    return are_new
 
 
 COMMANDS = {
     "pack": pack, "index": index, "convert": convert, "ls": ls, "verify": verify, "view": view, "diff": diff,
     "link": link, "fetch": fetch, "push": push,
+    "send": send,
 }  # fmt: skip
 
 

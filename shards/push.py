@@ -1,7 +1,8 @@
-"""Copy a packed data set to s3:// or another URL that can be written: the shards first, then the index."""
+"""Copy packed data sets and other files to s3:// or another URL that can be written, what names them always last."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from shards.store import ClipStore
 from shards.transfer import CHUNK, GivenUpError, insist, is_url
 
 T = TypeVar("T")
+LIST_FORMAT = "frameline-files/1"
+LIST_NAME = "files.json"
 
 
 def push_dataset(index: str | Path, url: str, *, replace: bool = False) -> Iterator[tuple[str, bool]]:
@@ -25,8 +28,7 @@ def push_dataset(index: str | Path, url: str, *, replace: bool = False) -> Itera
     not there. Raises ValueError for shards that are not those of the index, for another index at `url` (without
     `replace`; with it that index goes first), and for what the server does not take.
     """
-    if not is_url(url) or url.startswith(("http://", "https://")):
-        raise ValueError(f"{url}: cannot be written; give a URL such as s3://bucket/shards/NAME")
+    _check_writable(url)
     store = ClipStore(index)
     if store.shelf.url is not None:
         raise ValueError(f"{store.name}: its shards are not here; push them from where they are")
@@ -48,6 +50,62 @@ def push_dataset(index: str | Path, url: str, *, replace: bool = False) -> Itera
     if not is_same:
         _insist(place, lambda: _send_file(store.path, place))
     yield place, not is_same
+
+
+def send_files(names: Iterable[str], url: str, *, replace: bool = False) -> Iterator[tuple[str, bool]]:
+    """Copy files to the same names below the folder `url`, each with its sidecar of provenance where there is one.
+
+    An index.json takes its shards with it, as `push_dataset` does. Yields each file's URL and whether it was sent or
+    there before, which `files.json` at `url` tells: sha256 and bytes by name; it comes last. Raises ValueError for a
+    name that leads out of this folder, for a file that is not there, and what `push_dataset` raises.
+    """
+    _check_writable(url)
+    url, wanted = url.rstrip("/"), list(dict.fromkeys(names))
+    for name in wanted:
+        if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).is_file():
+            raise ValueError(f"{name}: no file below this folder; send files by their names from where the graph runs")
+    sidecars = [sidecar for name in wanted if Path(sidecar := f"{name}.prov.json").is_file()]
+    place = f"{url}/{LIST_NAME}"
+    found = _insist(place, lambda: _read_small(place))
+    listed = _parse_list(found, place)
+    for name in wanted:
+        if Path(name).name == "index.json":
+            yield from push_dataset(name, f"{url}/{Path(name).parent.as_posix()}", replace=replace)
+    sizes = _insist(url, lambda: _list_sizes(url))
+
+    def send_one(name: str) -> bool:
+        entry = {"sha256": sha256_of(Path(name)), "bytes": Path(name).stat().st_size}
+        is_there = listed.get(name) == entry and sizes.get(name) == entry["bytes"]
+        if not is_there:
+            _insist(f"{url}/{name}", partial(_send_file, Path(name), f"{url}/{name}"))
+        listed[name] = entry
+        return not is_there
+
+    others = [*(name for name in wanted if Path(name).name != "index.json"), *sidecars]
+    with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+        for name, is_new in zip(others, pool.map(send_one, others), strict=True):
+            yield f"{url}/{name}", is_new
+    content = (json.dumps({"format": LIST_FORMAT, "files": listed}, indent=1, sort_keys=True) + "\n").encode()
+    if content != found:
+        _insist(place, lambda: _call(place, "pipe_file", content))
+    yield place, content != found
+
+
+def _parse_list(content: bytes | None, place: str) -> dict[str, Any]:
+    if content is None:
+        return {}
+    try:
+        listing = json.loads(content)
+        if listing["format"] != LIST_FORMAT or not isinstance(listing["files"], dict):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{place}: is no list of files that were sent; send to another folder") from None
+    return listing["files"]
+
+
+def _check_writable(url: str) -> None:
+    if not is_url(url) or url.startswith(("http://", "https://")):
+        raise ValueError(f"{url}: cannot be written; give a URL such as s3://bucket/shards/NAME")
 
 
 def _send_tar(path: Path, url: str, shard: dict[str, Any]) -> bool:
@@ -113,6 +171,13 @@ def _size_of(url: str) -> int | None:
         return Bucket(url).size(transfer.PATIENCE.timeout_seconds)
     except MissingError:
         return None
+
+
+def _list_sizes(url: str) -> dict[str, int]:
+    """Bytes of all files below a folder, by their names in it."""
+    bucket = Bucket(url)
+    found = bucket.call("find", bucket.path, detail=True, timeout_seconds=transfer.PATIENCE.timeout_seconds)
+    return {name.removeprefix(bucket.path).lstrip("/"): int(about["size"]) for name, about in found.items()}
 
 
 def _call(url: str, method: str, *arguments: Any) -> Any:

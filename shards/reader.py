@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shards.ahead import ReadAhead
 from shards.clip import Clip
 from shards.index import read_index
 from shards.members import decode_clip
@@ -40,7 +41,8 @@ def read(
     _check_supply(store, world_size, num_workers)
     order = permutation(len(store), seed, epoch) if shuffle else range(len(store))
     numbers = deal(order, start=start, rank=rank, world_size=world_size, worker=worker, num_workers=num_workers)
-    return (store.read(number, frames=frames, with_depth=with_depth, with_world=with_world) for number in numbers)
+    ahead = ReadAhead(store, numbers, lambda number: (number,), with_depth=with_depth)
+    return (store.read(number, frames=frames, with_depth=with_depth, with_world=with_world) for number in ahead)
 
 
 def _check_supply(store: ClipStore, world_size: int, num_workers: int) -> None:

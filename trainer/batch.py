@@ -8,8 +8,9 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shards import ClipStore
+from shards.ahead import ReadAhead
 from shards.shelf import NotFetchedError
 from trainer.augment import Plan, apply_plan, candidate_frames, draw_plan, name_frames
 from trainer.config import DataConfig, Recipe
@@ -162,10 +164,23 @@ class ClipBatches(Dataset):
             place = int(rng.integers(len(store)))
         raise ValueError(f"{SKIPS_IN_A_ROW} clips in a row cannot be used, the last because: {last}")
 
+    def fetched_ahead(self, sampler: "StepSampler") -> Collection[list[Position]]:
+        """The sampler's positions; while they are used, the shards of those to come are fetched from where they lie."""
+        order: Collection[list[Position]] = sampler
+        for store, first in zip(self.store.stores, self.store.first, strict=False):
+            last = first + len(store)
+            order = ReadAhead(store, order, partial(_clips_between, first, last))
+        return order
+
     def _name(self, number: int, error: ValueError) -> None:
         if not self.is_named[number]:
             self.is_named[number] = True
             print(f"skipping clip {self.store.keys[number]}: {error}", file=sys.stderr, flush=True)
+
+
+def _clips_between(first: int, last: int, positions: list[Position]) -> list[int]:
+    """The clips of a batch that one of several data sets has, by their numbers there."""
+    return [number - first for _, number, _ in positions if first <= number < last]
 
 
 def window_length(config: DataConfig, seed: int, step: int) -> int:
@@ -222,7 +237,7 @@ class Loader:
     """The batches of steps start..num_steps-1 for one rank, in an order that no number of loader processes changes."""
 
     def __init__(self, batches: ClipBatches, sampler: StepSampler):
-        self.sampler, config = sampler, batches.config
+        self.sampler, self.keys, config = sampler, batches.store.keys, batches.config
         processes = {}
         if config.num_workers:
             processes = {
@@ -233,7 +248,7 @@ class Loader:
         self.loader = DataLoader(
             batches,
             batch_size=None,
-            sampler=sampler,
+            sampler=batches.fetched_ahead(sampler),
             num_workers=config.num_workers,
             pin_memory=torch.cuda.is_available(),
             **processes,
@@ -241,6 +256,10 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    def keys_of(self, positions: list[Position]) -> list[str]:
+        """The keys of the clips of a batch."""
+        return [self.keys[number] for _, number, _ in positions]
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises ValueError for a clip that cannot be used, ChildProcessError when a loader process died."""

@@ -12,14 +12,18 @@ from torch import nn
 
 from shards.files import write_bytes
 from trainer.config import Recipe, as_dict, from_dict, no_weights
+from trainer.lora import merged
 
 METADATA_KEY = "frameline"
 """One metadata entry only: safetensors writes several in no fixed order, and equal weights must have equal bytes."""
 
 
 def save_weights(path: Path, model: nn.Module, recipe: Recipe) -> None:
-    """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes.
+
+    Adapters are merged into the weights, so that whoever reads them needs to know of none.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in merged(model).items()}
     values = as_dict(recipe)
     deciding = {key: value for key, value in values.items() if key not in no_weights(values)}
     metadata = {METADATA_KEY: json.dumps({"recipe": deciding}, sort_keys=True)}
@@ -75,14 +79,19 @@ def load_checkpoint(path: Path, identity: str, older: Path | None = None) -> dic
 
     `older` is the checkpoint before, which the error names: going back to it is left to the user.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise damaged(path, reason, older) from None
+    state = read_checkpoint(path, older)
     if not isinstance(state, dict) or state.get("identity") != identity:
         raise other_run(path)
     return state
+
+
+def read_checkpoint(path: Path, older: Path | None) -> Any:
+    """What `save_checkpoint` wrote, of any run; raises ValueError for a damaged file."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise damaged(path, reason, older) from None
 
 
 def damaged(path: Path, reason: str, older: Path | None) -> ValueError:

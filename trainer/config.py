@@ -25,7 +25,7 @@ HOW_IT_RUNS = {"data": HOW_DATA_COMES, "training": ("keep_checkpoints", "strateg
 """Keys by section that are no part of a run's identity."""
 NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
-STRATEGIES = ("ddp", "fsdp", "hsdp")
+STRATEGIES = ("ddp", "fsdp", "hsdp", "deepspeed_zero2")
 """How processes share a model (trainer.strategy)."""
 SCHEDULES = ("warmup_cosine", "one_cycle", "constant")
 """Functions of trainer.optim."""
@@ -83,6 +83,23 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (trainer/lora.py): all weights are frozen, and these layers learn a correction of low rank."""
+
+    rank: int
+    alpha: float
+    """The correction is times alpha / rank."""
+    modules: list
+    """Ends of the names of linear layers, as peft's target_modules: linear1 is also layers.0.linear1."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0:
+            raise ValueError(f"training.lora: rank={self.rank} must be at least 1, and alpha={self.alpha} above 0")
+        if not self.modules or not all(isinstance(name, str) and name for name in self.modules):
+            raise ValueError(f"training.lora.modules={self.modules}: name at least one linear layer, such as linear1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The loop. Exactly one of num_steps and num_epochs is set."""
 
@@ -96,8 +113,9 @@ class TrainingConfig:
     part of the run's identity then, so a run may be resumed with another one. null: batch_size times
     accumulation_steps times the number of processes."""
     strategy: str = "ddp"
-    """How processes share the model: ddp (each has all of it), fsdp (each has a shard) or hsdp (shards within a node,
-    copies of them between nodes). Never part of the identity: a run may be resumed with another one."""
+    """How processes share the model: ddp (each has all of it), fsdp (each has a shard), hsdp (shards within a node,
+    copies of them between nodes) or deepspeed_zero2 (all weights, a shard of gradients and of AdamW's state; needs the
+    extra `deepspeed`). Never part of the identity: a run may be resumed with another one."""
     precision: str = "fp32"
     """fp32, bf16 (no scaler) or fp16 (with a gradient scaler). bf16 and fp16 need a GPU."""
     seed: int = 42
@@ -114,6 +132,12 @@ class TrainingConfig:
     """CPU threads per process."""
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the clips of all processes instead of its own ones."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the weights with this decay (0.9999, say): it is what is validated and
+    becomes weights.safetensors; the checkpoint has both. null: none."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters instead of the weights, which must come from somewhere (init_from); weights.safetensors
+    holds the weights with the adapters merged in. null: train the weights."""
     compile: bool = False
     """Let torch.compile translate parts of the model: a minute at the start, rounding other than without."""
 
@@ -124,10 +148,17 @@ class TrainingConfig:
             raise ValueError(f"training.keep={self.keep}: {suggestion(self.keep, KEEPS)}")
         if self.max_step_minutes is not None and self.max_step_minutes <= 0:
             raise ValueError(f"training.max_step_minutes={self.max_step_minutes} must be positive, or null")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"training.ema_decay={self.ema_decay} must be at least 0 and below 1, or null")
         if self.compile and self.strategy != "ddp":
             raise ValueError(
                 f"training.compile=true goes with training.strategy=ddp only, not with {self.strategy}: compiling "
                 "parts that are gathered did not end; use training.compile=false"
+            )
+        if self.precision == "fp16" and self.strategy == "deepspeed_zero2":
+            raise ValueError(
+                "training.precision=fp16 does not go with training.strategy=deepspeed_zero2, as DeepSpeed would scale "
+                "losses by itself; use bf16, or another strategy"
             )
         whole = self.global_batch_size
         if whole is not None and (whole < 1 or whole % max(1, self.batch_size)):
@@ -238,6 +269,8 @@ class Paths:
     """Finished files go here; default results/<exp_name>."""
     init_weights: str | None = None
     """The file behind init_from; default results/<init_from>/weights.safetensors."""
+    deepspeed_op: str = "data/deepspeed_op"
+    """The folder of DeepSpeed's CPU op (python -m trainer.deepspeed_op --out FOLDER)."""
     source_digest: str = ""
     """Digest of the code as the graph sees it: code that changed never resumes an older run."""
 

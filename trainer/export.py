@@ -10,9 +10,11 @@ import yaml
 from safetensors.torch import save
 from torch import nn
 
-from shards.files import write_bytes
+from shards.files import sha256_of, write_bytes
 from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import DataConfig, Recipe, TrainingConfig
+from trainer.consolidated import PICKS, consolidate
+from trainer.lora import save_adapters
 from trainer.models import TASKS
 from trainer.models import build as build_model
 from trainer.onnx_step import check_step, export_step
@@ -26,16 +28,21 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="trainer.export",
-        description="Export trained weights (--weights, --format), or take in published ones (--from).",
+        description="Export trained weights (--weights, --format), take them out of a checkpoint (--checkpoint), or "
+        "take in published ones (--from).",
         epilog="python -m trainer.export --weights results/lbm/weights.safetensors --format onnx --out lbm.onnx\n"
+        "python -m trainer.export --checkpoint runs/lbm/0a1b2c3d4e5f/checkpoint-00000500.sharded --out w.safetensors\n"
         "python -m trainer.export --from lbm.pt --out weights.safetensors",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, help="safetensors file of trainer.launch or of --from")
-    source.add_argument("--from", type=Path, dest="published", help="published .pt or .safetensors file to take in")
-    parser.add_argument("--format", choices=["onnx", "safetensors"], help="with --weights: what to write")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    source.add_argument("--checkpoint", type=Path, help="checkpoint of a run: a file, or a folder of shards")
+    what = "published weights to take in: .pt, .bin, .safetensors, an index of many files, or a folder"
+    source.add_argument("--from", type=Path, dest="published", help=what)
+    parser.add_argument("--format", choices=["onnx", "safetensors", "lora"], help="what to write; lora: peft's folder")
+    parser.add_argument("--pick", choices=PICKS, help="with --checkpoint: weights of the last step or their average")
+    parser.add_argument("--out", type=Path, required=True, help="file to write (of lora a folder)")
     parser.add_argument("--memory-size", type=int, help="onnx: frames that can be remembered (default: as trained)")
     parser.add_argument("--points", type=int, default=10, help="onnx: fast for this number; right for any (default 10)")
     parser.add_argument("--opset", type=int, default=18, help="onnx: operator set (default 18)")
@@ -43,12 +50,16 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(TASKS), default="lbm", help="with --from: which model it is")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="with --from: settings (memory_size=12)")
     options = parser.parse_args(arguments)
-    if options.weights and not options.format:
-        parser.error("--weights needs --format onnx or --format safetensors")
+    if options.weights and options.format not in ("onnx", "safetensors"):
+        parser.error("--weights needs --format onnx or --format safetensors; adapters are in a --checkpoint")
+    if options.checkpoint and options.format == "onnx":
+        parser.error("--checkpoint writes safetensors; make onnx of those by --weights in a second command")
+    if options.pick and not options.checkpoint:
+        parser.error("--pick goes with --checkpoint")
     if options.published and options.format:
         parser.error("--from writes weights with a recipe; export those with --weights in a second command")
-    if options.weights and options.settings:
-        parser.error(f"{options.settings[0]}: the settings of --weights are in the file")
+    if not options.published and options.settings:
+        parser.error(f"{options.settings[0]}: only --from takes settings; others have a recipe")
     return options
 
 
@@ -85,6 +96,29 @@ def export_safetensors(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(tensors)} tensors")
 
 
+def export_checkpoint(options: argparse.Namespace) -> None:
+    """Write the weights of a checkpoint as its training would in the end, or its adapters alone.
+
+    Raises ValueError as `consolidate` does, and for adapters of a training that has none.
+    """
+    found = consolidate(options.checkpoint, options.pick)
+    if options.format == "lora":
+        if found.recipe.training.lora is None:
+            raise ValueError(f"{options.checkpoint}: has no adapters (training.lora); use --format safetensors")
+        number = save_adapters(options.out, found.model, found.recipe.training.lora)
+        print(f"{options.out}: adapters of {found.pick} after step {found.step}, {number} tensors")
+        return
+    save_weights(options.out, found.model, found.recipe)
+    print(f"{options.out}: {found.pick} after step {found.step}, {manifest(options.out)}")
+
+
+def manifest(path: Path) -> str:
+    """What a weights file holds, in a line: tensors, parameters (buffers are none), sha256."""
+    model, _ = _load(path)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"{len(model.state_dict())} tensors, {num_parameters:,} parameters, sha256 {sha256_of(path)}"
+
+
 def take_in(options: argparse.Namespace) -> None:
     """Write published weights as this project keeps its own; ValueError for a file or keys that do not fit."""
     settings = dict(_setting(text) for text in options.settings)
@@ -101,7 +135,7 @@ def take_in(options: argparse.Namespace) -> None:
         training=TrainingConfig(num_steps=0),
     )
     save_weights(options.out, model, recipe)
-    print(f"{options.out}: {len(tensors)} tensors, {sum(p.numel() for p in model.parameters()):,} parameters")
+    print(f"{options.out}: {manifest(options.out)}")
 
 
 def _load(weights: Path) -> tuple[nn.Module, Recipe]:
@@ -125,6 +159,8 @@ def main(arguments: list[str]) -> int:
     try:
         if options.published:
             take_in(options)
+        elif options.checkpoint:
+            export_checkpoint(options)
         elif options.format == "onnx":
             export_onnx(options)
         else:

@@ -3,21 +3,26 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from shards import ClipStore
 from shards.files import write_bytes
-from trainer.batch import MakeSample, loader_context, make_loader, make_sample
+from trainer.batch import Loader, MakeSample, loader_context, make_loader, make_sample
 from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.ema import Ema, averaged
+from trainer.finite import NotFiniteError, batch_path, save_batch
 from trainer.hang import Watch
 from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_held
-from trainer.loop import State, restore, train, validate_now
+from trainer.loop import State, autocast, micro_batches, restore, train, validate_now
+from trainer.lora import adapt
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 from trainer.people.samples import make_people_sample
@@ -26,7 +31,7 @@ from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
 from trainer.published import read_published
 from trainer.run import Run, describe_run, fit_to_processes, open_run, recipe_text
-from trainer.strategy import Objective, distribute, is_sharded, whole_model
+from trainer.strategy import Objective, distribute, is_sharded, share_optimizer, whole_model
 from trainer.validation import Best, Validator, say_score
 from trainer.wandb_mirror import WandbMirror, wandb_mirror
 
@@ -107,10 +112,11 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
             train_rest(recipe, run, process, state, validator, mirror)
         if validator and not validator.is_own(state.best):  # it was set, or changed, after all steps were done
             validate_now(recipe, run, process, state, validator, mirror)
-    whole = whole_model(recipe, state.objective, state.model)
-    if process.is_main:
-        finish(recipe, run, whole, state.best if validator else None)
-    barrier()
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        if process.is_main:
+            finish(recipe, run, whole, state.best if validator else None)
+        barrier()
     if lock:
         lock.close()
 
@@ -123,21 +129,20 @@ def train_rest(
     validator: Validator | None,
     mirror: WandbMirror | None,
 ) -> None:
-    """Train from the state's step to the end; raises Interrupted where a signal asked to stop; all is saved then."""
+    """Train from the state's step to the end; raises Interrupted where a signal asked to stop; all is saved then.
+
+    Raises FloatingPointError for a number that is not finite; what the model was given is written down first.
+    """
     if recipe.data.num_workers:
         start_loader_server()
-    loader = make_loader(
-        recipe,
-        run.indexes,
-        start=state.step,
-        num_steps=state.num_steps,
-        rank=process.rank,
-        world_size=process.world_size,
-        make=sample_maker(recipe, state),
-    )
+    loader = loader_of(recipe, run, process, state, range(state.step, state.num_steps))
     watch = Watch(recipe.training.max_step_minutes, recipe.exp_name, process.rank)
     with StopRequest(process) as stop, watch:
-        train(recipe, run, process, state, loader, validator, stop, mirror, watch)
+        try:
+            train(recipe, run, process, state, loader, validator, stop, mirror, watch)
+        except NotFiniteError as found:
+            kept = keep_batch(recipe, run, process, state, found)
+            raise FloatingPointError(f"{found}. What the model was given: python -m trainer.finite {kept}") from None
         barrier()  # rank 0 has saved
     if state.step < state.num_steps:
         saved = run.sharded_checkpoint if is_sharded(state.objective) else run.checkpoint
@@ -152,6 +157,40 @@ def sample_maker(recipe: Recipe, state: State) -> MakeSample:
     if recipe.data.people:
         return make_people_sample
     return make_video_sample if state.labeller else make_sample
+
+
+def loader_of(recipe: Recipe, run: Run, process: Process, state: State, steps: range) -> Loader:
+    """This process's batches of some steps."""
+    return make_loader(
+        recipe,
+        run.indexes,
+        start=steps.start,
+        num_steps=steps.stop,
+        rank=process.rank,
+        world_size=process.world_size,
+        make=sample_maker(recipe, state),
+    )
+
+
+def keep_batch(recipe: Recipe, run: Run, process: Process, state: State, found: NotFiniteError) -> Path:
+    """Write what the model was given where numbers were not finite first, labels included; all call it together.
+
+    The batch is made again: it is a function of the step. Returns the file of the first rank that had it.
+    """
+    try:
+        if process.rank in found.ranks:
+            alone = replace(recipe, data=replace(recipe.data, num_workers=0))
+            loader = loader_of(alone, run, process, state, range(found.step, found.step + 1))
+            ((positions,), (batch,)) = loader.sampler, loader
+            if state.labeller:
+                with autocast(recipe, process.device):
+                    parts = micro_batches(batch, recipe.training.accumulation_steps, process.device)
+                    labelled = [state.labeller.label(part, found.step) for _, part in parts]
+                batch |= {key: torch.cat([part[key] for part in labelled]) for key in labelled[0]}
+            save_batch(batch_path(run.folder, found.step, process.rank), loader.keys_of(positions), batch)
+    finally:
+        barrier()  # the first process that ends takes the others with it
+    return batch_path(run.folder, found.step, found.ranks[0])
 
 
 def start_loader_server() -> None:
@@ -177,21 +216,25 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
         task.get_ready(model, recipe, run)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
+    adapt(model, recipe.training.lora)
     model.to(process.device)
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
     objective = distribute(recipe, process, Objective(model, task))
+    optimizer = make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda")
+    objective, optimizer = share_optimizer(recipe, process, objective, optimizer, run.deepspeed_op)
     sizes = tuple(len(ClipStore(index)) for index in run.indexes)
     return State(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
+        optimizer=optimizer,
         scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
         step=0,
         num_steps=count_steps(recipe, run, sum(sizes), process),
         num_clips=sum(sizes),
         sizes=sizes,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
+        ema=None if recipe.training.ema_decay is None else Ema(model, recipe.training.ema_decay),
     )
 
 

@@ -16,28 +16,31 @@ from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
+from trainer.ema import Ema, averaged
+from trainer.finite import FirstBadStep, NotFiniteError
 from trainer.hang import Watch
 from trainer.interruption import StopRequest
 from trainer.mixture import clips_of_step
-from trainer.optim import learning_rate_at, set_learning_rate
+from trainer.optim import learning_rate_at, numbered, set_learning_rate, trained
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
 from trainer.run import Run
 from trainer.sharded import load_sharded, save_sharded
-from trainer.strategy import clip_gradients, is_sharded, no_sync_unless, shard_like, whole_model
+from trainer.strategy import backward, clip_and_step, is_sharded, no_sync_unless, shard_like, whole_model
 from trainer.validation import Best, Validator, forget_other_best
 from trainer.wandb_mirror import WandbMirror
+from trainer.zero2 import Zero2Optimizer
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(kw_only=True)
 class State:
-    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP or FSDP, or not)."""
+    """What a training changes. `objective(batch) -> dict of scalar losses` wraps the model (in DDP, say, or not)."""
 
     model: nn.Module
     objective: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Zero2Optimizer
     scaler: torch.amp.GradScaler
     step: int
     """Optimiser steps done."""
@@ -53,6 +56,13 @@ class State:
     """Who labels the batches where clips have no tracks."""
     owes_validation: bool = False
     """Whether the training was asked to stop before a validation that was due after this step."""
+    ema: Ema | None = None
+    """The average of the weights, where the recipe asks for one."""
+
+    def average(self) -> None:
+        """Take the weights after `step` into their average, where there is one."""
+        if self.ema:
+            self.ema.update(self.step)
 
 
 def train(
@@ -68,13 +78,11 @@ def train(
 ) -> None:
     """Train in place from `state.step` to `state.num_steps`, or until the state is saved once `stop` is asked for.
 
-    The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank), so a resumed run
-    repeats an undisturbed one. A step that the fp16 scaler skips counts as done, since its clips are used up, and moves
-    the learning rate (as in the reference); weights and AdamW's own state stay. Raises FloatingPointError when a logged
-    value is not finite; the last checkpoint stays.
+    The sum of the losses is minimised. Every random draw of a step comes from (seed, step, rank). A step that the fp16
+    scaler skips counts as done. Raises NotFiniteError when a logged value is not finite; the last checkpoint stays.
     """
     optimizer, scaler, watch = state.optimizer, state.scaler, watch or Watch(None)
-    start, num_steps = state.step, state.num_steps
+    start, num_steps, first_bad = state.step, state.num_steps, FirstBadStep(process.device)
     progress = Progress(run, recipe, start=start, num_steps=num_steps, process=process, mirror=mirror)
     state.model.train()
     num_skipped = 0  # since the last row
@@ -90,19 +98,18 @@ def train(
             with no_sync_unless(last, state.objective):
                 for name, part in add_gradients(recipe, process, state, micro_batch).items():
                     losses[name] = losses.get(name, 0) + part
-        scaler.unscale_(optimizer)
-        norm = clip_gradients(state.model, recipe.optimizer.max_gradient_norm)
-        scaler.step(optimizer)
-        scaler.update()
+        norm = clip_and_step(state.objective, state.model, optimizer, scaler, recipe.optimizer.max_gradient_norm)
 
         state.step = done = step + 1
+        state.average()
+        first_bad.note(step, losses, None if scaler.is_enabled() else norm)
         is_stop = stop is not None and stop.is_agreed() and done < num_steps
         is_due = validator is not None and validator.is_due(done, num_steps)
         is_validation, state.owes_validation = is_due and not is_stop, is_due and is_stop
         is_save = done % recipe.training.save_every == 0 or done == num_steps or is_validation or is_stop
         if done % recipe.logging.log_every == 0 or is_save or step == start:
             row, skipped_clips = read_row(losses, norm, num_skipped, process)
-            check_finite(row, step, run, scaler)
+            check_finite(row, step, run, scaler, first_bad)
             progress.log(done, row, learning_rate, num_skipped=skipped_clips, scaling=scaling_of(state))
             num_skipped = 0
         if is_save:
@@ -125,7 +132,7 @@ def add_gradients(
         batch = state.labeller.label(micro_batch, state.step) if state.labeller else micro_batch
         losses = state.objective(batch)
         share = torch.stack(list(losses.values())).sum() / recipe.training.accumulation_steps
-    state.scaler.scale(share).backward()
+    backward(state.objective, state.scaler, share)
     return {name: loss.detach() / recipe.training.accumulation_steps for name, loss in losses.items()}
 
 
@@ -141,9 +148,13 @@ def validate_now(
 
 
 def score(recipe: Recipe, state: State, validator: Validator, progress: Progress) -> None:
-    """Score the model after the steps done, with all of its weights in every process, and note the best so far."""
-    whole = whole_model(recipe, state.objective, state.model)
-    state.best = validator.validate(whole, state.best, state.step, progress)
+    """Score the model after the steps done, with all of its weights in every process, and note the best so far.
+
+    Where weights are averaged, their averages are what is scored.
+    """
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        state.best = validator.validate(whole, state.best, state.step, progress)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -188,15 +199,26 @@ def scaling_of(state: State) -> dict[str, float]:
     return {"scale": state.scaler.get_scale(), "skipped_steps": state.step - updates}
 
 
-def check_finite(row: dict[str, float], step: int, run: Run, scaler: torch.amp.GradScaler) -> None:
-    """Stop on NaN or infinity; an fp16 scaler skips steps whose gradients overflow, so there only losses count."""
+def check_finite(
+    row: dict[str, float], step: int, run: Run, scaler: torch.amp.GradScaler, first_bad: FirstBadStep
+) -> None:
+    """Stop on NaN or infinity; an fp16 scaler skips steps whose gradients overflow, so there only losses count.
+
+    All processes call it together. Raises NotFiniteError with the first step, since the last row, that was not finite.
+    """
     bad = [k for k, v in row.items() if not math.isfinite(v) and not (k == "grad_norm" and scaler.is_enabled())]
-    if bad:
-        print(f"step {step}: {row}", file=sys.stderr)
-        raise FloatingPointError(
-            f"{run.folder}: {', '.join(bad)} not finite at step {step}; the last checkpoint stays. "
-            "Lower optimizer.learning_rate, or check the data (python -m shards verify)"
-        )
+    if not bad:
+        first_bad.forget()
+        return
+    first, ranks = first_bad.find(otherwise=step)
+    print(f"step {step}: {row}", file=sys.stderr)
+    raise NotFiniteError(
+        f"{run.folder}: {', '.join(bad)} not finite at step {step}, first in step {first} on rank "
+        f"{', '.join(map(str, ranks))}; the last checkpoint stays. "
+        "Lower optimizer.learning_rate, or check the data (python -m shards verify)",
+        first,
+        ranks,
+    )
 
 
 def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
@@ -214,12 +236,12 @@ def save(recipe: Recipe, run: Run, process: Process, state: State) -> None:
     }
     if is_sharded(state.objective):
         path = run.sharded_checkpoint(state.step)
-        save_sharded(path, state.model, state.optimizer, saved)
+        save_sharded(path, state.model, state.optimizer, saved, state.ema)
     else:
         path = run.checkpoint(state.step)
+        whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}  # some gather it
         if process.is_main:
-            whole = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
-            save_checkpoint(path, saved | whole)
+            save_checkpoint(path, saved | whole | ({"ema": state.ema.tensors} if state.ema else {}))
     if process.is_main:
         for other in run.checkpoints:
             if other.stem == path.stem and other != path:  # of the same step by another strategy
@@ -251,7 +273,7 @@ def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
     if run.checkpoints:
         older, path = [None, *run.checkpoints][-2:]
         if path.is_dir():
-            saved = load_sharded(path, run.identity, state.model, state.optimizer, older)
+            saved = load_sharded(path, run.identity, state.model, state.optimizer, older, state.ema)
         else:
             saved = load_checkpoint(path, run.identity, older)
             load_whole(path, saved, state)
@@ -271,13 +293,17 @@ def restore(recipe: Recipe, run: Run, process: Process, state: State) -> None:
 
 
 def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
-    """Load the whole model and optimiser of a checkpoint's file; a process with a shard takes its part of them."""
+    """Load the whole model, optimiser and averages of a checkpoint's file; a process with a shard takes its part."""
     own, optimizer = state.model.state_dict(), saved["optimizer"]
     check_keys(own, saved["model"], path)
     state.model.load_state_dict(shard_like(saved["model"], own))
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    is_one_group = isinstance(state.optimizer, Zero2Optimizer)  # which holds shards, not parameters
+    parameters = list((trained(state.model) if is_one_group else numbered(state.model, state.optimizer)).values())
     moments = {
         number: shard_like(values, {key: parameters[number] if value.ndim else value for key, value in values.items()})
         for number, values in optimizer["state"].items()
     }
     state.optimizer.load_state_dict(optimizer | {"state": moments})
+    if state.ema:
+        check_keys(state.ema.tensors, saved["ema"], path)
+        state.ema.load(saved["ema"])

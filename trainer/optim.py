@@ -42,6 +42,17 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) ->
     )
 
 
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that an optimiser has, by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def numbered(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """The parameters of an optimiser by name, in the order in which its state dict numbers them: group by group."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(each)]: each for group in optimizer.param_groups for each in group["params"]}
+
+
 def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
     """Learning rate of `step` (from 0) of a training of `num_steps`, by the recipe's schedule."""
     if config.schedule == "constant":

@@ -32,6 +32,8 @@ class Run:
     """The indexes of all data sets of data.mixture, in the order of their names; `index` is one of them."""
     teachers: tuple[Path, ...] = ()
     """The files behind pseudo_labels.teachers, in their order."""
+    deepspeed_op: Path = Path(Paths.deepspeed_op)
+    """The folder of DeepSpeed's CPU op."""
     origin: dict[str, Any] = field(default_factory=dict)
     """What every row of metrics.jsonl says of where it is from."""
 
@@ -97,6 +99,10 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         init_weights = Path(paths.init_weights or f"results/{recipe.init_from}/weights.safetensors")
         if not init_weights.is_file():
             raise ValueError(f"{init_weights}: the weights to start from are missing; train '{recipe.init_from}' first")
+        if init_weights.name.endswith(".index.json"):  # the identity would know the index, not the weights
+            raise ValueError(
+                f"{init_weights}: take it in first: python -m trainer.export --from {init_weights} --out FILE"
+            )
     teachers = tuple(recipe.pseudo_labels.files) if recipe.pseudo_labels else ()
     for path in teachers:
         if not path.is_file():
@@ -121,6 +127,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         validation_index=validation_index,
         mixed=tuple(mixed),
         teachers=teachers,
+        deepspeed_op=Path(paths.deepspeed_op),
         origin={
             "run": identity[:12],
             "recipe": parts["recipe"][:12],

@@ -23,14 +23,18 @@ from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from shards.files import appearing, sha256_of, write_text
 from trainer.checkpoint import damaged, other_run
 from trainer.distributed import barrier, copy_buffers_of_main
+from trainer.ema import Ema
+from trainer.optim import numbered, trained
 
 STATE = "state.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW remembers of a parameter: a count, and two tensors of its shape."""
 
 
-def save_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write model, optimiser and `state` (what JSON holds) into the folder `path`; all processes call it together.
+def save_sharded(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], ema: Ema | None = None
+) -> None:
+    """Write model, optimiser, averages and `state` (what JSON holds) into the folder `path`; all call it together.
 
     It appears when it is whole; a crash in the middle leaves the checkpoint before. Of what all processes have, rank 0
     writes its own. Raises OSError where a process could not write.
@@ -43,7 +47,7 @@ def save_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         temporary = Path(told[0])
         try:
             distributed_checkpoint.save(
-                {**tensors_of_model(model), **tensors_of_optimizer(model, optimizer)},
+                {**tensors_of_model(model), **tensors_of_optimizer(model, optimizer), **tensors_of_ema(ema)},
                 storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
                 planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
             )
@@ -60,11 +64,17 @@ def save_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
 
 
 def load_sharded(
-    path: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer, older: Path | None = None
+    path: Path,
+    identity: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    older: Path | None = None,
+    ema: Ema | None = None,
 ) -> dict[str, Any]:
-    """Read into model and optimiser what any number of processes wrote; returns the state. All call it together.
+    """Read into model, optimiser and averages what any number of processes wrote; returns the state.
 
-    Raises ValueError for another run's checkpoint, and for a damaged one; `older` is as in `load_checkpoint`.
+    All processes call it together. Raises ValueError for another run's checkpoint, and for a damaged one; `older` is as
+    in `load_checkpoint`.
     """
     state, files = read_state(path, older)
     if state.get("identity") != identity:
@@ -75,13 +85,13 @@ def load_sharded(
     try:
         reader = HuggingFaceStorageReader(str(path))
         moments = empty_moments(model, reader.read_metadata().state_dict_metadata.keys())
-        tensors = {**tensors_of_model(model), **moments}
+        tensors = {**tensors_of_model(model), **moments, **tensors_of_ema(ema)}
         distributed_checkpoint.load(tensors, storage_reader=reader, no_dist=not dist.is_initialized())  # in place
     except (CheckpointException, Exception) as error:  # the first is no Exception
         raise damaged(path, first_line(error), older) from None
     remembered = {
         number: {key: moments[f"optimizer.{name}.{key}"] for key in MOMENTS if f"optimizer.{name}.{key}" in moments}
-        for number, name in enumerate(trained(model))
+        for number, name in enumerate(numbered(model, optimizer))
     }
     own = {number: values for number, values in remembered.items() if values}
     optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -106,11 +116,6 @@ def check_files(path: Path, files: dict[str, str], older: Path | None) -> None:
         raise damaged(path, f"{name} is missing or has other bytes", older)
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that an optimiser has, by name, in its order."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def tensors_of_model(model: nn.Module) -> dict[str, torch.Tensor]:
     """Weights and buffers by the names that they have in a checkpoint."""
     return {f"model.{key}": value for key, value in model.state_dict().items()}
@@ -123,6 +128,11 @@ def tensors_of_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> 
         for name, parameter in trained(model).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def tensors_of_ema(ema: Ema | None) -> dict[str, torch.Tensor]:
+    """The averages of parameters by the names that they have in a checkpoint."""
+    return {f"ema.{name}": value for name, value in ema.tensors.items()} if ema else {}
 
 
 def empty_moments(model: nn.Module, keys: Collection[str]) -> dict[str, torch.Tensor]:

@@ -1,9 +1,11 @@
-"""How the processes of a training share its model: each has all of it (ddp), or a shard (fsdp, hsdp)."""
+"""How the processes of a training share its model: each has all its weights, or a shard of them (fsdp, hsdp)."""
 
 import contextlib
 import math
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config import Recipe
 from trainer.distributed import Process, copy_buffers_of_main, gather_from_ranks
+from trainer.lora import adapt
+from trainer.zero2 import Zero2, Zero2Optimizer
 
 
 class Objective(nn.Module):
@@ -31,9 +35,10 @@ class Objective(nn.Module):
 def distribute(recipe: Recipe, process: Process, objective: Objective) -> nn.Module:
     """The objective as the loop calls it: compiled in parts where the recipe asks, and shared by `training.strategy`.
 
-    A process alone has nothing to share. Sharding replaces the model's parameters by others, so it comes before the
-    optimiser; the parts that the task names are gathered when they run, everything else for the whole step. Raises
-    ValueError for hsdp on nodes with different numbers of processes.
+    A process alone has nothing to share, and deepspeed_zero2 waits for the optimiser (`share_optimizer`). Sharding
+    replaces the model's parameters by others, so it comes before the optimiser; the parts that the task names are
+    gathered when they run, everything else for the whole step. Raises ValueError for hsdp on nodes with different
+    numbers of processes.
 
     The buckets that DDP exchanges are the gradients themselves (no second copy of them). Not used: static_graph, which
     saves nothing where all parameters take part and forbids no_sync; find_unused_parameters, for the same reason.
@@ -41,7 +46,7 @@ def distribute(recipe: Recipe, process: Process, objective: Objective) -> nn.Mod
     if recipe.training.compile:
         for part in objective.task.parts_to_compile(objective.model):
             part.compile()  # in place
-    if process.world_size == 1:
+    if process.world_size == 1 or recipe.training.strategy == "deepspeed_zero2":
         return objective
     if recipe.training.strategy == "ddp":
         # 1x1 convolutions hand over gradients with other strides of the length-1 axes: nothing is copied or lost.
@@ -54,6 +59,19 @@ def distribute(recipe: Recipe, process: Process, objective: Objective) -> nn.Mod
     for part in objective.task.parts_to_shard(objective.model):
         fully_shard(part, mesh=mesh)
     return fully_shard(objective, mesh=mesh)
+
+
+def share_optimizer(
+    recipe: Recipe, process: Process, objective: nn.Module, optimizer: torch.optim.AdamW, op: Path
+) -> tuple[nn.Module, torch.optim.AdamW | Zero2Optimizer]:
+    """The objective and the optimiser of its model as the loop uses them: with deepspeed_zero2 DeepSpeed wraps both.
+
+    op: where DeepSpeed's CPU op was built. Raises ValueError for what deepspeed_zero2 lacks (trainer.zero2).
+    """
+    if process.world_size == 1 or recipe.training.strategy != "deepspeed_zero2":
+        return objective, optimizer
+    shared = Zero2(recipe, process, objective, optimizer, op)
+    return shared, shared.optimizer
 
 
 def make_mesh(strategy: str, process: Process) -> DeviceMesh:
@@ -89,6 +107,30 @@ def no_sync_unless(last: bool, objective: nn.Module) -> contextlib.AbstractConte
     return objective.no_sync()
 
 
+def backward(objective: nn.Module, scaler: torch.amp.GradScaler, share: torch.Tensor) -> None:
+    """Add the gradients of a share of a step's loss, a scalar; scaled where the precision is fp16."""
+    if isinstance(objective, Zero2):
+        objective.backward(share)
+    else:
+        scaler.scale(share).backward()
+
+
+def clip_and_step(
+    objective: nn.Module, model: nn.Module, optimizer: Any, scaler: torch.amp.GradScaler, max_norm: float | None
+) -> torch.Tensor:
+    """Clip the gradients of the step, unscaled, to the norm `max_norm` over the whole model, and step.
+
+    Returns the norm before, a scalar that is the same in all processes.
+    """
+    if isinstance(objective, Zero2):
+        return objective.clip_and_step()
+    scaler.unscale_(optimizer)
+    norm = clip_gradients(model, max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return norm
+
+
 def clip_gradients(model: nn.Module, max_norm: float | None) -> torch.Tensor:
     """Scale all gradients so that their norm over the whole model, sharded or not, is at most `max_norm` (None: any).
 
@@ -107,7 +149,7 @@ def whole_model(recipe: Recipe, objective: nn.Module, model: nn.Module) -> nn.Mo
         return model
     copy_buffers_of_main(model)
     with torch.random.fork_rng(devices=[]):
-        whole = objective.task.build(recipe.model)
+        whole = adapt(objective.task.build(recipe.model), recipe.training.lora)
     own = whole.state_dict()
     for key, value in model.state_dict().items():
         own[key].copy_(value.full_tensor() if isinstance(value, DTensor) else value)

@@ -37,6 +37,20 @@ def check_address(where: str, url: str) -> None:
             )
 
 
+def check_remote(where: str, url: str) -> None:
+    """Raise ValueError, which repeats no secret, for what is no URL of an index or a folder: https://, s3://..."""
+    if url.startswith(("http://", "https://")):
+        check_address(where, url)
+    scheme, separator, rest = url.partition("://")
+    if not (separator and re.fullmatch(r"[a-z][a-z0-9+.-]+", scheme) and rest.isprintable() and " " not in rest):
+        raise ValueError(f"{where}: not a URL; give one such as s3://bucket/shards/NAME/index.json")
+    if any(mark in rest for mark in ("@", "?", "#", "::", "{", "}")):
+        raise ValueError(
+            f"{where}: give the URL without user, password, query, '#', '::' and braces; its pin is `sha256`, and S3 "
+            "has its keys from the environment (docs/how-to/remote-data.md)"
+        )
+
+
 def check_path(where: str, path: str, *allowed: str) -> None:
     """Raise ValueError for a path that a command could take for an option, or Snakemake for a pattern.
 

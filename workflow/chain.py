@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflow.provenance import FORMAT, sha256_of, sidecar_path
+from workflow.provenance import FORMAT, is_made_here, sha256_of, sidecar_path
 
 ROLES = {
     "score": "score",
@@ -20,6 +20,7 @@ ROLES = {
     "baseline": "predictions",
     "adopt": "predictions",
     "index": "index",
+    "link": "index",
     "pack": "shard",
     "annotate_shard": "tracks",
     "render_shard": "scenes",
@@ -27,11 +28,10 @@ ROLES = {
     "mirror_assets": "assets",
     "render_environment": "renderer",
     "fetch": "download",
+    "deepspeed_op": "op",
 }
 """What a rule's outputs are called; those of train_stage have their own names."""
 OF_TRAINING = {"weights.safetensors": "weights", "untrained.safetensors": "weights", "metrics.jsonl": "curves"}
-MADE_HERE = ("results", "data/assets", "data/clips", "data/envs", "data/shards", "data/tracks")
-"""Folders in which every file is of the graph, so that one without provenance is a gap in the chain."""
 NO_SIDECAR = "nothing beside it says how it was made"
 LONGEST_HEADER = 1 << 26
 """A safetensors header of more bytes is none."""
@@ -97,7 +97,7 @@ def read_chain(path: Path, root: Path | None = None, *, reads_shards: bool = Fal
 def _read_link(root: Path, name: str, recorded: str, user: str) -> tuple[Link, dict[str, str]]:
     path = root / name
     sidecar, problem = _read_sidecar(path)
-    if problem == NO_SIDECAR and not any(name.startswith(f"{folder}/") for folder in MADE_HERE):
+    if problem == NO_SIDECAR and not is_made_here(name):
         problem = ""  # given, not made
     inputs = dict(sorted(sidecar.get("inputs", {}).items(), key=lambda item: item[0].endswith("index.json")))
     written = sidecar.get("output_sha256", "")
@@ -156,7 +156,7 @@ def _details(path: Path, rule: str) -> dict[str, Any]:
     try:
         if rule == "train_stage" and path.suffix == ".safetensors":
             return {"recipe": _recipe_inside(path)}
-        if rule in ("pack", "index") and path.suffix == ".json":
+        if rule in ("pack", "index", "link") and path.suffix == ".json":
             return _tell_clips(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         pass

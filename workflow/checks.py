@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from generation.config import parse_recipe, parse_tracks
@@ -35,6 +36,12 @@ def check_plan(plan: Plan) -> None:
             _check_scenes(plan, f"validation of stages.{name}", recipe["validation"]["dataset"])
     for name, recipe in plan.recipes.items():
         _check_samples(plan, name, recipe, num_frames)
+    for name in plan.deepspeed_stages:
+        if find_spec("deepspeed") is None:
+            raise ValueError(
+                f"stages.{name}: training.strategy=deepspeed_zero2 needs DeepSpeed, which is not installed; "
+                "pip install 'frameline[deepspeed]', or use training.strategy=fsdp"
+            )
 
 
 def _check_words(plan: Plan, dataset: str) -> int:

@@ -40,7 +40,7 @@ class Plan:
         self.config, self.root = config, root
         settings = read_settings(config)
         self.datasets, self.stages, self.benchmarks = settings.datasets, settings.stages, settings.benchmarks
-        self.kubric_assets = settings.kubric_assets
+        self.kubric_assets, self.publish = settings.kubric_assets, settings.publish
         recipes = {name: compose(name, stage.overrides) for name, stage in self.stages.items()}
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
@@ -59,16 +59,21 @@ class Plan:
 
     @property
     def packed_datasets(self) -> list[str]:
-        """Names of the data sets whose shards are packed from files."""
-        return [name for name, dataset in self.datasets.items() if not dataset.is_drawn]
+        """Names of the data sets whose shards are packed here from files."""
+        return [name for name, dataset in self.datasets.items() if not dataset.is_drawn and not dataset.is_remote]
+
+    @property
+    def indexed_here(self) -> list[str]:
+        """Names of the data sets whose index is made of shards that are here."""
+        return [name for name, dataset in self.datasets.items() if not dataset.is_remote]
 
     def is_available(self, dataset: str) -> bool:
-        """Whether a data set can be had here without a download: made here, packed, or its file is there."""
+        """Whether a data set can be had here without a download: made here, packed, elsewhere, or its file is there."""
         known = self.datasets[dataset]
         if known.is_drawn:
             path = self.people.bodies[known.body].path
             return not path or self.is_there(path)
-        return known.is_rendered or self.is_there(known.path) or self.is_there(index_path(dataset))
+        return known.is_rendered or known.is_remote or self.is_there(known.path) or self.is_there(index_path(dataset))
 
     def is_there(self, path: str) -> bool:
         return (self.root / path).exists()
@@ -102,6 +107,11 @@ class Plan:
         if dataset.is_archive:
             return quote(["workflow.archive", *words, f"--folder={dataset.path}"])
         return quote(["workflow.fetch", *words])
+
+    def link_words(self, dataset: str) -> str:
+        """Arguments of `python -m shards link` for a data set whose shards lie elsewhere, but for its output."""
+        known = self.datasets[dataset]
+        return quote([f"{known.index}#sha256={known.sha256}", *(["--fetch"] if known.fetch else [])])
 
     def pack_input(self, dataset: str, shard: str) -> str:
         """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
@@ -153,6 +163,15 @@ class Plan:
         """The files of the teachers that label a stage's videos, if there are some."""
         return [str(path) for path in self.labels[stage].files] if stage in self.labels else []
 
+    deepspeed_op = "data/deepspeed_op/op.json"
+    """Written when DeepSpeed's CPU op is built beside it."""
+
+    @property
+    def deepspeed_stages(self) -> list[str]:
+        """Stages whose processes share a model by DeepSpeed: it takes two of them."""
+        by_deepspeed = (n for n, recipe in self.recipes.items() if recipe["training"]["strategy"] == "deepspeed_zero2")
+        return [name for name in by_deepspeed if self.stages[name].processes > 1]
+
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
         return [
@@ -202,7 +221,8 @@ class Plan:
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
             "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
-            | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
+            | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()}
+            | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
             | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks},
@@ -239,6 +259,9 @@ class Plan:
         if rule == "fetch":
             dataset = self.downloads()[wildcards["file"]]
             return {"url": dataset.url or "", "sha256": dataset.sha256 or ""}
+        if rule == "link":
+            known = self.datasets[wildcards["dataset"]]
+            return {"url": known.index, "sha256": known.sha256}
         if rule == "pack":
             dataset = wildcards["dataset"]
             facts = {"layout": self.layout(dataset), "codec": self.datasets[dataset].codec}
@@ -288,6 +311,8 @@ class Plan:
             yield Step("fetch", {"file": path}, (path,))
         for dataset in self.datasets.values():
             yield from self._steps_of_dataset(dataset)
+        if self.deepspeed_stages:
+            yield Step("deepspeed_op", {}, (self.deepspeed_op,))
         for stage in self.stages:
             files = ("weights.safetensors", "untrained.safetensors", "metrics.jsonl", "recipe.yaml")
             yield Step("train_stage", {"stage": stage}, tuple(f"results/{stage}/{file}" for file in files))
@@ -308,7 +333,8 @@ class Plan:
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             rule = "draw_people" if dataset.is_drawn else "pack"
             yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
-        yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
+        rule = "link" if dataset.is_remote else "index"
+        yield Step(rule, {"dataset": dataset.name}, (index_path(dataset.name),))
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
@@ -339,28 +365,6 @@ class Plan:
             f"paths.source_digest={digest_of('train_stage', *self._models_of('train_stage', {'stage': stage}))}",
         )
         return quote([f"stage={stage}", *self.stages[stage].overrides, *paths])
-
-    def closing_words(self) -> str:
-        """What to look at now, and the next command."""
-        lines = []
-        for stage in self.stages:
-            file, curves = f"results/{stage}/weights.safetensors", f"results/{stage}/curves.png"
-            if self.is_there(file) and self.is_there(curves):
-                lines.append(f"{stage}: weights in {file}, curves in {curves}")
-        weights = [f"results/{stage}/weights.safetensors" for stage in self.stages]
-        tables = [t for t in (f"results/{b}/table.md" for b in self.benchmarks) if self._is_newer(t, weights)]
-        reports = ["results/report.html"] if tables and self._is_newer("results/report.html", tables) else []
-        lines += [f"table in {table}" for table in tables]
-        lines += [f"report in {report}" for report in reports]
-        following = [] if reports else ["report"] if tables else ["evaluate"] if lines else ["train"]
-        return "\n".join([*lines, *(f"next: snakemake {target}" for target in following)])
-
-    def _is_newer(self, path: str, others: list[str]) -> bool:
-        """Whether a file is there, and was made after all the others."""
-        if not all(map(self.is_there, [path, *others])):
-            return False
-        times = [(self.root / each).stat().st_mtime_ns for each in [path, *others]]
-        return times[0] == max(times)
 
 
 def index_path(dataset: str) -> str:

@@ -1,7 +1,8 @@
 """Beside every output a sidecar `<output>.prov.json`: what it was made from, by which settings and code.
 
 Snakemake keeps the like in `.snakemake/metadata`; without it (a fresh clone with copied results) it trusts whatever
-files there are. The sidecars travel with the files, and `snakemake verify` reads them.
+files there are. The sidecars travel with the files: `snakemake verify` reads them, and no job reads a file whose bytes
+are not those of its sidecar.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from workflow.addresses import without_secrets
 FORMAT = "frameline-provenance/1"
 ROOT = Path(__file__).resolve().parents[1]
 """Where our code is."""
+MADE_HERE = ("results", "data/assets", "data/clips", "data/deepspeed_op", "data/envs", "data/shards", "data/tracks")
+"""Folders in which every file is of the graph, so that one without provenance was changed by hand or put there."""
 
 
 def sidecar_path(output: str | Path) -> Path:
@@ -44,20 +47,56 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_made_here(name: str) -> bool:
+    """Whether a file lies where the graph writes, so that it should have a sidecar."""
+    return any(name.startswith(f"{folder}/") for folder in MADE_HERE)
+
+
+def check_inputs(names: Sequence[str]) -> dict[str, str]:
+    """sha256 by name of a job's inputs, each held against the sidecar that its own job wrote.
+
+    An input without a sidecar is taken as it is: it is the user's; a line says so where the graph would have made it.
+    Raises ValueError for a file that its sidecar does not describe, and for a sidecar that cannot be read.
+    """
+    digests = {}
+    for name in names:
+        digests[name] = sha256_of(Path(name))
+        sidecar = sidecar_path(name)
+        remedy = f"make it again with `snakemake --force {name}`, or delete {sidecar} if the file is yours"
+        try:
+            content = json.loads(sidecar.read_bytes())
+            written = content["output_sha256"] if content["format"] == FORMAT else None
+        except FileNotFoundError:
+            if is_made_here(name):
+                print(f"note: {name}: taken as it is, {sidecar.name} is not beside it", file=sys.stderr, flush=True)
+            continue
+        except (ValueError, KeyError, TypeError):
+            written = None
+        if not isinstance(written, str):
+            raise ValueError(f"{name}: its provenance is damaged ({sidecar}); {remedy}")
+        if digests[name] != written:
+            both = f"sha256 {digests[name][:12]}, in {sidecar} {written[:12]}"
+            raise ValueError(f"{name}: changed since it was made ({both}); {remedy}")
+    return digests
+
+
 def record(
     rule: str,
-    inputs: Sequence[str],
+    inputs: Mapping[str, str],
     outputs: Sequence[str],
     facts: Mapping[str, str],
     command: Sequence[str] = (),
     spent: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the sidecars of one job's outputs, each complete or not at all; `spent` is what `measure` returned."""
+    """Write the sidecars of one job's outputs, each complete or not at all.
+
+    `inputs` is what `check_inputs` returned, `spent` what `measure` did.
+    """
     shared = {
         "format": FORMAT,
         "rule": rule,
         "facts": dict(facts),
-        "inputs": {name: sha256_of(Path(name)) for name in inputs},
+        "inputs": dict(inputs),
         "python": platform.python_version(),
         "command": without_secrets(shlex.join(command)),
     } | ({"spent": dict(spent)} if spent else {})
@@ -146,11 +185,12 @@ def main(arguments: list[str]) -> int:
         prog="python -m workflow.provenance",
         usage="%(prog)s --made RULE [KEY=VALUE ...] --inputs ... --outputs ... -- COMMAND ...\n"
         "       %(prog)s show FILE | compare ONE OTHER (each has its own --help)",
-        description="Run a command and, when it ends well, write what its outputs were made from beside them.",
+        description="Run a command unless an input changed since it was made; when it ends well, write what its "
+        "outputs were made from beside them.",
     )
     parser.add_argument("--made", nargs="+", required=True, metavar="WORD", help="the rule, then facts as key=value")
     parser.add_argument("--inputs", nargs="*", default=[])
-    parser.add_argument("--outputs", nargs="+", required=True)
+    parser.add_argument("--outputs", nargs="*", default=[], help="none for a job that only reads")
     parser.add_argument("--save", type=Path, help="the one output, when the command prints it instead of writing it")
     if "--" not in arguments:
         parser.parse_args(arguments)
@@ -160,6 +200,11 @@ def main(arguments: list[str]) -> int:
     for output in options.outputs:
         sidecar_path(output).unlink(missing_ok=True)
     started = time.monotonic()
+    try:
+        inputs = check_inputs(options.inputs)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     code = run(command, options.save)
     spent = measure(started)
     if code == 0:
@@ -169,7 +214,7 @@ def main(arguments: list[str]) -> int:
             return 1
         rule, *words = options.made
         facts = dict(word.split("=", 1) for word in words)
-        record(rule, options.inputs, options.outputs, facts, command, spent)
+        record(rule, inputs, options.outputs, facts, command, spent)
     return code
 
 

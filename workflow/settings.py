@@ -11,7 +11,7 @@ from jsonschema.exceptions import ValidationError
 
 from generation.config import KUBRIC_ASSETS
 from trainer.config import suggestion
-from workflow.addresses import check_address, check_path
+from workflow.addresses import check_address, check_path, check_remote
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
@@ -28,7 +28,7 @@ SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Clips under one name: rendered shard by shard from seeds, or packed from files that exist."""
+    """Clips under one name: rendered shard by shard from seeds, packed from files that exist, or shards elsewhere."""
 
     name: str
     source: str
@@ -51,6 +51,8 @@ class Dataset:
     """Of people: the body file that they belong to is data/bodies/<body>.npz."""
     images: str | None = None
     truncate_shape: bool = False
+    index: str = ""
+    fetch: bool = False
 
     @property
     def is_people(self) -> bool:
@@ -72,6 +74,11 @@ class Dataset:
         return self.is_rendered or self.is_drawn
 
     @property
+    def is_remote(self) -> bool:
+        """Whether its shards are packed already and lie behind a URL."""
+        return self.source == "remote"
+
+    @property
     def is_archive(self) -> bool:
         """Whether it is a folder that is unpacked from a download."""
         is_folder_of_pickles = self.source == "tapvid" and not self.member and not self.path.endswith(".pkl")
@@ -79,7 +86,9 @@ class Dataset:
 
     @property
     def num_shards(self) -> int:
-        """How many shards there are: a data set from files is one."""
+        """How many shards are made here: a data set from files is one."""
+        if self.is_remote:
+            return 0
         return math.ceil(self.num_clips / self.clips_per_shard) if self.is_made_here else 1
 
     @property
@@ -167,6 +176,8 @@ class Settings:
     benchmarks: dict[str, Benchmark]
     bodies: dict[str, BodySource] = field(default_factory=dict)
     kubric_assets: str = KUBRIC_ASSETS
+    publish: str | None = None
+    """The URL below which finished files are copied."""
 
 
 def read_settings(config: dict[str, Any]) -> Settings:
@@ -182,6 +193,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
         bodies={name: BodySource(name=name, **values) for name, values in config.get("bodies", {}).items()},
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
+        publish=config.get("publish"),
     )
     _check_names(settings)
     _check_addresses(settings, config["datasets"])
@@ -235,6 +247,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
             check_path(f"{where}.path", dataset.path)
         if dataset.images:
             check_path(f"{where}.images", dataset.images)
+        if dataset.index:
+            check_remote(f"{where}.index", dataset.index)
         if dataset.url:
             check_address(f"{where}.url", dataset.url)
             if "sha256" not in written[dataset.name]:
@@ -248,6 +262,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
     for body in settings.bodies.values():
         if body.path:
             check_path(f"bodies.{body.name}.path", body.path)
+    if settings.publish is not None:
+        check_remote("publish", settings.publish)
     if "://" in settings.kubric_assets:
         check_address("kubric_assets", settings.kubric_assets)
     else:

@@ -21,8 +21,9 @@ class Source:
 
 
 RENDERER = "workflow/envs/render.txt"
-FETCHING = ("shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
+FETCHING = ("shards.ahead", "shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
 """How shards come from a URL decides no result: each is held against the sha256 of its index."""
+HOW_IT_RUNS = ("trainer.cluster", "trainer.hang", "trainer.deepspeed_op")
 
 SOURCES = {
     "render_environment": Source(files=(RENDERER,)),
@@ -46,17 +47,20 @@ SOURCES = {
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
     ),
     "fetch": Source(),
+    "link": Source(),
     "pack": Source(
         ("shards.__main__:pack",),
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
         apart_from=FETCHING,
     ),
     "index": Source(("shards.__main__:index",)),
+    # Its marker names the version of DeepSpeed, which is not there where nothing asks for it.
+    "deepspeed_op": Source(("trainer.deepspeed_op:build_op",), packages=("torch",)),
     # Validation cannot change weights.safetensors: an edited metric must not train again.
     "train_stage": Source(
         ("trainer.launch:run_stage",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.validation", "trainer.models", "trainer.cluster", "trainer.hang", *FETCHING),
+        apart_from=("trainer.validation", "trainer.models", *HOW_IT_RUNS, *FETCHING),
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),

@@ -44,9 +44,7 @@ class Frame:
     focal_px: float
 
 
-def make_clip(
-    config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str, *, first_camera: int = 0
-) -> Clip:
+def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str, *, first_camera: int = 0) -> Clip:
     """The clip of a seed: one body in one pose, config.num_frames cameras from `first_camera` on (what they look at
     goes round).
 

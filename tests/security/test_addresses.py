@@ -82,7 +82,7 @@ def test_a_sidecar_holds_no_password_of_a_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_API_KEY", "hunter2")
     Path("out").write_text("made")
-    record("x", [], ["out"], {}, ["python", "-m", "y", "--url=https://me:hunter2@example.org/a", "--b", "http://t@h/"])
+    record("x", {}, ["out"], {}, ["python", "-m", "y", "--url=https://me:hunter2@example.org/a", "--b", "http://t@h/"])
     text = sidecar_path("out").read_text()
     assert "hunter2" not in text and json.loads(text)["command"].count("***@") == 2
     assert without_secrets("ftp://a:b@c/d e@f") == "ftp://***@c/d e@f"

@@ -13,7 +13,7 @@ from shards import ClipStore, transfer
 from shards.__main__ import main
 from shards.bucket import Bucket
 from shards.files import sha256_of
-from shards.push import push_dataset
+from shards.push import push_dataset, send_files
 from shards.transfer import GivenUpError, Patience, get
 from tests.conftest import make_dataset
 
@@ -228,3 +228,56 @@ def test_other_places_of_fsspec_work_alike(index, tmp_path, monkeypatch):
     list(push_dataset(index, f"file://{tmp_path}/there/toy"))
     assert main(["verify", f"file://{tmp_path}/there/toy/index.json"]) == 0
     assert main(["verify", f"{tmp_path}/there/toy/index.json"]) == 0
+
+
+@pytest.fixture
+def here(index, tmp_path, monkeypatch):
+    """A folder with a result, its sidecar, and a data set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/score.json").write_text("87.3")
+    (tmp_path / "results/score.json.prov.json").write_text("{}")
+    (tmp_path / "results/table.md").write_text("| 87.3 |")
+    return tmp_path
+
+
+def test_files_go_to_the_same_names_with_their_sidecars_and_an_index_with_its_shards(bucket, here, capsys):
+    words = ["send", f"{bucket}/run1", "results/score.json", "results/table.md", "here/toy/index.json"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "9 sent, 0 were there"
+    names = list_names(f"{bucket}/run1")
+    assert {"results/score.json", "results/score.json.prov.json", "here/toy/shard-000001.tar", "files.json"} <= {*names}
+    assert main(["verify", f"{bucket}/run1/here/toy/index.json"]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 sent, 9 were there"
+    (here / "results/table.md").write_text("| 87.4 |")
+    assert [url.removeprefix(f"{bucket}/run1/") for url, is_new in send_files(words[2:], words[1]) if is_new] == [
+        "results/table.md",
+        "files.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["../up.json", "/etc/hostname", "results/none.json", "results"])
+def test_only_files_below_the_folder_are_sent(bucket, here, name):
+    (here.parent / "up.json").write_text("{}")
+    with pytest.raises(ValueError, match="no file below this folder"):
+        list(send_files(["results/table.md", name], bucket))
+    assert list_names(bucket) == []
+
+
+def test_a_place_with_a_list_that_is_not_ours_is_left_alone(bucket, here):
+    place = Bucket(f"{bucket}/files.json")
+    place.call("pipe_file", place.path, b'{"files": 3}', timeout_seconds=30)
+    with pytest.raises(ValueError, match=r"files\.json: is no list of files that were sent; send to another folder"):
+        list(send_files(["results/table.md"], bucket))
+    assert list_names(bucket) == ["files.json"]
+    with pytest.raises(ValueError, match="cannot be written"):
+        list(send_files(["results/table.md"], "https://host/run1"))
+
+
+def test_a_page_of_clips_is_drawn_from_a_bucket(bucket, index, here):
+    list(push_dataset(index, f"{bucket}/toy"))
+    for place, out in ((f"{bucket}/toy/index.json", "far.png"), (str(index), "near.png")):
+        assert main(["view", place, "--out", out]) == 0
+    assert (here / "far.png").read_bytes() == (here / "near.png").read_bytes()

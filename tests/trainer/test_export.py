@@ -1,13 +1,16 @@
 """Export and import of weights: ONNX against PyTorch, published files in every wrapping, and hostile ones."""
 
 import argparse
+import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from trainer import export
 from trainer.checkpoint import load_weights, save_weights
@@ -181,6 +184,59 @@ def test_published_files_come_in_however_they_are_wrapped(model, tmp_path, prefi
         assert torch.equal(loaded.state_dict()[key], value)
 
 
+def split(tensors: dict[str, torch.Tensor], folder: Path, stem: str, ending: str) -> Path:
+    """Weights as many files and their index, as transformers and DeepSpeed's zero_to_fp32 write them."""
+    folder.mkdir()
+    keys, files = sorted(tensors), [f"{stem}-0000{i}-of-00002.{ending}" for i in (1, 2)]
+    for name, part in zip(files, (keys[::2], keys[1::2]), strict=True):
+        content = {key: tensors[key].contiguous() for key in part}
+        save_file(content, folder / name) if ending == "safetensors" else torch.save(content, folder / name)
+    index = folder / f"{stem}.{ending}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {key: files[keys.index(key) % 2] for key in keys}}))
+    return index
+
+
+@pytest.mark.parametrize(("stem", "ending"), [("pytorch_model", "bin"), ("model", "safetensors")])
+@pytest.mark.parametrize("prefix", ["", "_forward_module."])
+def test_weights_in_many_files_come_in_by_their_index_or_their_folder(model, tmp_path, stem, ending, prefix):
+    """The prefix is what Lightning with DeepSpeed puts before every key."""
+    index = split({prefix + k: v for k, v in model.state_dict().items()}, tmp_path / "many", stem, ending)
+    out = tmp_path / "weights.safetensors"
+    for source in (index, index.parent):
+        assert export.main(["--from", str(source), "--out", str(out), *SETTINGS]) == 0
+        for key, value in load_weights(out)[0].items():
+            assert torch.equal(value, model.state_dict()[key])
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_folder_with_one_file_comes_in_too(model, tmp_path, name):
+    """DeepSpeed's zero_to_fp32 makes a folder of the name that it is given."""
+    folder = tmp_path / "pytorch_model.bin"
+    folder.mkdir()
+    content = {key: value.contiguous() for key, value in model.state_dict().items()}
+    torch.save(content, folder / name) if name.endswith("bin") else save_file(content, folder / name)
+    assert read_published(folder).keys() == model.state_dict().keys()
+
+
+def test_an_index_and_its_files_must_agree(tmp_path):
+    index = split({"a": torch.zeros(1), "b": torch.ones(1)}, tmp_path / "many", "model", "safetensors")
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    for weight_map, message in (
+        ({"a": first, "b": first}, "files and weight_map disagree: 'b' in model-00001"),
+        ({"a": first, "b": second, "c": second}, "disagree: 'c' in model-00002"),
+        ({"a": first, "b": "none.safetensors"}, "the file none.safetensors is missing"),
+        ({"a": "../many/" + first, "b": second}, "refused: weight_map names '../many/model-00001"),
+        ({"a": index.name}, "refused: weight_map names 'model.safetensors.index.json'"),
+        (["a"], "no index of weights"),
+    ):
+        index.write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(ValueError, match=re.escape(message)):
+            read_published(index)
+    index.unlink()
+    with pytest.raises(ValueError, match=r"many: a folder without model\.safetensors\.index\.json or "):
+        read_published(index.parent)
+
+
 class Hostile:
     """Would run a command when it is unpickled freely."""
 
@@ -237,7 +293,14 @@ def test_keys_must_fit_strictly(tmp_path, model, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--weights", "w", "--out", "o"], ["--from", "w", "--format", "onnx", "--out", "o"]]
+    "arguments",
+    [
+        ["--weights", "w", "--out", "o"],
+        ["--from", "w", "--format", "onnx", "--out", "o"],
+        ["--checkpoint", "w", "--format", "onnx", "--out", "o"],
+        ["--weights", "w", "--format", "onnx", "--pick", "ema", "--out", "o"],
+        ["--checkpoint", "w", "--out", "o", "dim=3"],
+    ],
 )
 def test_options_that_do_not_belong_together_are_refused(arguments):
     with pytest.raises(SystemExit):

@@ -182,7 +182,7 @@ def test_no_step_waits_for_a_number(tmp_path):
     recipe = recipe_with("logging.log_every=3", "training.save_every=6")
     state = make_state(recipe)
     state.optimizer = make_optimizer(state.model, recipe.optimizer, fused=True)  # as on a GPU
-    data, counts = batches(0), []
+    data, counts = batches(0), [0]  # before the first step, then in each
 
     class Counting(TorchDispatchMode):
         def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
@@ -196,7 +196,7 @@ def test_no_step_waits_for_a_number(tmp_path):
 
     with Counting():
         train(recipe, make_run(tmp_path), ALONE, state, watched())
-    assert counts == [0] * 6, "a .item() for each step would make a GPU wait"
+    assert counts == [0] * 7, "a .item() for each step would make a GPU wait"
 
 
 @pytest.mark.slow

@@ -136,6 +136,18 @@ def test_a_changed_recipe_or_code_never_resumes(tmp_path, dataset, capsys):
     assert sha256_of(tmp_path / "out" / "weights.safetensors") == first
 
 
+def test_an_index_is_no_file_to_start_from(tmp_path, dataset, capsys):
+    """The run's identity would know the index alone, and so resume with other weights."""
+    from trainer.launch import main
+
+    dataset(num_clips=4)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text("{}")
+    paths = [f"paths.shards_root={tmp_path / 'shards'}", f"paths.run_root={tmp_path / 'runs'}"]
+    assert main([*TINY, *paths, f"paths.init_weights={index}"]) == 2
+    assert f"take it in first: python -m trainer.export --from {index} --out FILE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -144,6 +156,10 @@ def test_a_changed_recipe_or_code_never_resumes(tmp_path, dataset, capsys):
         (["training.precision=bf16"], "training.precision=bf16 needs a GPU"),
         (["model.input_size=[33,32]"], "model.input_size=[33, 32]: height and width must be multiples of 32"),
         (["paths.init_weights=missing.safetensors"], "missing.safetensors: the weights to start from are missing"),
+        (
+            ["training.lora={rank: 2, alpha: 2, modules: [fc9]}"],
+            "training.lora.modules: no linear layer is called 'fc9'",
+        ),
     ],
 )
 def test_mistakes_end_in_one_clear_line(tmp_path, dataset, overrides, message, capsys):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from workflow.chain import find_root, read_chain, tell_ranges
-from workflow.provenance import main, record, sha256_of, sidecar_path
+from workflow.provenance import check_inputs, main, record, sha256_of, sidecar_path
 from workflow.tree import tell_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +37,15 @@ def make_shard(dataset: str, number: int, num_clips: int, tracks: str) -> str:
     stem = f"{dataset}/shard-{number:06d}"
     seeds = range(number * num_clips, (number + 1) * num_clips)
     clips = write(f"data/clips/{stem}.json", f"scenes {list(seeds)}")
-    record("render_shard", ["data/assets/open.json"], [clips], {"seeds": f"{seeds.start}:{seeds.stop}"}, spent=SPENT)
+    record(
+        "render_shard",
+        check_inputs(["data/assets/open.json"]),
+        [clips],
+        {"seeds": f"{seeds.start}:{seeds.stop}"},
+        spent=SPENT,
+    )
     annotated = write(f"data/tracks/{stem}.json", f"{tracks} {list(seeds)}")
-    record("annotate_shard", [clips], [annotated], {"tracks": tracks}, spent=SPENT)
+    record("annotate_shard", check_inputs([clips]), [annotated], {"tracks": tracks}, spent=SPENT)
     tar = write(f"data/shards/{stem}.tar", f"{tracks} frames {number}")
     depth = Path(f"data/shards/{stem}.zarr")
     write(f"{depth}/c/0", "depth")
@@ -52,14 +58,14 @@ def make_shard(dataset: str, number: int, num_clips: int, tracks: str) -> str:
         "clips": [{"key": str(seed), "seed": seed} for seed in seeds],
     }
     made = write(f"data/shards/{stem}.json", json.dumps(entry))
-    record("pack", [annotated], [made, tar], {"codec": "png"}, spent=SPENT)
+    record("pack", check_inputs([annotated]), [made, tar], {"codec": "png"}, spent=SPENT)
     return made
 
 
 def make_index(dataset: str, shards: list[str]) -> str:
     entries = [json.loads(Path(shard).read_text()) for shard in shards]
     index = write(f"data/shards/{dataset}/index.json", json.dumps({"shards": entries}))
-    record("index", shards, [index], {"shards": str(len(shards))}, spent=SPENT)
+    record("index", check_inputs(shards), [index], {"shards": str(len(shards))}, spent=SPENT)
     return index
 
 
@@ -70,17 +76,17 @@ def make_graph(folder: Path, *, rate: float = 0.1, tracks: str = "few", device: 
     os.chdir(folder)
     try:
         write("data/assets/open.json", "assets")
-        record("render_assets", [], ["data/assets/open.json"], {}, spent=SPENT)
+        record("render_assets", {}, ["data/assets/open.json"], {}, spent=SPENT)
         train = make_index("train", [make_shard("train", number, 4, tracks) for number in range(5)])
         truth = make_index("bench", [make_shard("bench", 9, 2, "few")])
         recipe = {"optimizer": {"rate": rate}, "training": {"seed": 42}}
         write(WEIGHTS, safetensors(recipe) + f"{tracks}{rounding}".encode())
         facts = {"recipe": f"digest-{rate}", "processes": "2", "source": "code"}
-        record("train_stage", [train], [WEIGHTS], facts, spent=SPENT | {"cpu": device})
+        record("train_stage", check_inputs([train]), [WEIGHTS], facts, spent=SPENT | {"cpu": device})
         predictions = write(SCORE.replace("json", "predictions.npz"), f"predictions {rate} {tracks} {rounding}")
-        record("predict", [truth, WEIGHTS], [predictions], {"source": "p"}, spent=SPENT)
+        record("predict", check_inputs([truth, WEIGHTS]), [predictions], {"source": "p"}, spent=SPENT)
         write(SCORE, f"score {rate} {tracks} {rounding}")
-        record("score", [predictions, truth], [SCORE], {"source": "s"}, spent=SPENT)
+        record("score", check_inputs([predictions, truth]), [SCORE], {"source": "s"}, spent=SPENT)
     finally:
         os.chdir(before)
     return folder
@@ -164,7 +170,7 @@ def test_a_given_file_needs_no_provenance_and_an_input_that_was_swapped_is_seen(
     monkeypatch.chdir(tmp_path)
     write("workflow/list.txt", "given")
     write("data/envs/x.json", "made")
-    record("render_environment", ["workflow/list.txt"], ["data/envs/x.json"], {})
+    record("render_environment", check_inputs(["workflow/list.txt"]), ["data/envs/x.json"], {})
     assert show("data/envs/x.json", capsys)[0] == 0
     write("workflow/list.txt", "other")
     code, told = show("data/envs/x.json", capsys)
@@ -228,7 +234,7 @@ def test_two_rows_of_one_table_meet_in_their_data(graph, capsys):
     os.chdir(graph)
     try:
         predictions = write("results/bench/static.first.256.predictions.npz", "static")
-        record("baseline", ["data/shards/bench/index.json"], [predictions], {"source": "b"}, spent=SPENT)
+        record("baseline", check_inputs(["data/shards/bench/index.json"]), [predictions], {"source": "b"}, spent=SPENT)
     finally:
         os.chdir(here)
     code, told = compare(capsys, graph / SCORE.replace("json", "predictions.npz"), graph / predictions)

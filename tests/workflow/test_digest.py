@@ -157,4 +157,4 @@ def test_no_rule_is_run_again_for_the_way_that_shards_come():
         entries = (*source.entries, *(["trainer.models.lbm.task"] if source.has_model else []))
         reached = {name.split(":")[0].split("#")[0] for name in reach(entries, ROOT, source.apart_from)}
         assert not reached & set(sources.FETCHING), rule
-    assert set(sources.FETCHING) <= {name.split(":")[0] for name in reach(["shards.store:ClipStore"], ROOT)}
+    assert set(sources.FETCHING) <= {name.split(":")[0] for name in reach(["shards.reader:read"], ROOT)}

@@ -9,6 +9,8 @@ import yaml
 
 from eval import baselines as eval_baselines
 from trainer.models import TASKS, build
+from workflow import checks
+from workflow.closing import closing_words
 from workflow.plan import Plan, index_path
 from workflow.settings import BASELINES
 from workflow.trackers import JOINT_MODELS
@@ -103,6 +105,22 @@ def test_a_mistake_is_one_line_that_names_it(config, dotted, value, message):
     assert "\n" not in str(error.value)
 
 
+def test_deepspeed_is_asked_for_and_its_op_is_built_where_a_stage_has_several_processes(config, monkeypatch):
+    """It decides no weights; a process alone shares nothing."""
+    words = [*config["stages"]["lbm"]["overrides"], "training.strategy=deepspeed_zero2"]
+    asked, op = put(config, "stages.lbm.overrides", words), "data/deepspeed_op/op.json"
+    alone = put(asked, "stages.lbm.processes", 1)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"stages\.lbm: .* not installed; pip install 'frameline\[deepspeed\]'"):
+        Plan(asked)
+    assert Plan(alone).deepspeed_stages == Plan(config).deepspeed_stages == []
+    monkeypatch.setattr(checks, "find_spec", lambda name: name)
+    plan, without = Plan(asked), Plan(config)
+    assert plan.deepspeed_stages == ["lbm"] and [step.rule for step in plan.steps() if op in step.outputs]
+    assert not [step for each in (without, Plan(alone)) for step in each.steps() if op in step.outputs]
+    assert plan.facts("train_stage", {"stage": "lbm"}) == without.facts("train_stage", {"stage": "lbm"})
+
+
 @pytest.mark.parametrize("name", ["config", "paper", "tiny"])
 def test_each_configuration_in_the_repository_is_a_plan(name):
     plan = Plan(yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
@@ -195,11 +213,11 @@ def test_validation_is_no_fact_of_the_weights_and_its_data_set_comes_first(confi
 
 def test_the_next_command_follows_from_what_is_there(config, tmp_path):
     plan = Plan(config, tmp_path)
-    assert plan.closing_words() == "next: snakemake train"
+    assert closing_words(plan) == "next: snakemake train"
     for path in ("results/lbm/weights.safetensors", "results/lbm/curves.png"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("x")
-    assert plan.closing_words().splitlines() == [
+    assert closing_words(plan).splitlines() == [
         "lbm: weights in results/lbm/weights.safetensors, curves in results/lbm/curves.png",
         "next: snakemake evaluate",
     ]

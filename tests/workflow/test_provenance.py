@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from workflow.plan import Plan
-from workflow.provenance import code_commit, main, record, sha256_of, sidecar_path, visible_gpus
+from workflow.provenance import check_inputs, code_commit, main, record, sha256_of, sidecar_path, visible_gpus
 from workflow.verify import find_mismatches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +99,45 @@ def test_what_a_command_prints_becomes_its_file_only_when_it_ends_well(here):
     assert sorted(path.name for path in here.iterdir()) == ["out.txt"]
 
 
+def test_an_input_that_changed_since_it_was_made_stops_the_job_before_it_runs(here, capsys):
+    (here / "in.txt").write_text("as it was given")
+    assert run("cp", "in.txt", "middle.txt", inputs=["in.txt"], outputs=["middle.txt"]) == 0
+    (here / "in.txt").write_text("a user's own file may change")
+    assert run("cp", "in.txt", "other.txt", inputs=["in.txt"], outputs=["other.txt"]) == 0
+    assert run("cp", "middle.txt", "out.txt", inputs=["middle.txt"]) == 0
+    (here / "out.txt").unlink()
+    (here / "middle.txt").write_text("as it was givem")
+    capsys.readouterr()
+    assert run("cp", "middle.txt", "out.txt", inputs=["in.txt", "middle.txt"]) == 2
+    assert not (here / "out.txt").exists() and not sidecar_path("out.txt").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: middle.txt: changed since it was made (sha256 ")
+    assert line.endswith("`snakemake --force middle.txt`, or delete middle.txt.prov.json if the file is yours")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": "frameline-provenance/9"}', "\xff"])
+def test_a_damaged_sidecar_of_an_input_stops_the_job(here, capsys, content):
+    (here / "in.txt").write_text("in")
+    sidecar_path("in.txt").write_bytes(content.encode("latin-1"))
+    assert run("cp", "in.txt", "out.txt", inputs=["in.txt"]) == 2
+    assert "error: in.txt: its provenance is damaged (in.txt.prov.json)" in capsys.readouterr().err
+    assert not (here / "out.txt").exists()
+
+
+def test_a_file_without_a_sidecar_where_the_graph_writes_is_taken_and_named(here, capsys):
+    (here / "results").mkdir()
+    (here / "results/own.txt").write_text("the user's")
+    assert run("cp", "results/own.txt", "out.txt", inputs=["results/own.txt"]) == 0
+    assert capsys.readouterr().err.startswith("note: results/own.txt: taken as it is")
+
+
+def test_what_is_recorded_is_what_was_there_before_the_command(here):
+    (here / "in.txt").write_text("before")
+    before = sha256_of(here / "in.txt")
+    assert run("sh", "-c", "cp in.txt out.txt; echo after > in.txt", inputs=["in.txt"]) == 0
+    assert json.loads(sidecar_path("out.txt").read_text())["inputs"] == {"in.txt": before}
+
+
 def test_a_request_to_stop_reaches_the_command(here):
     words = ["-m", "workflow.provenance", "--made", "x", "--outputs", "o", "--", "sleep", "60"]
     process = subprocess.Popen([sys.executable, *words], env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -136,7 +175,7 @@ def plan(here):
             (here / output).parent.mkdir(parents=True, exist_ok=True)
             (here / output).write_text(output)
         names = ["data/shards/clips/index.json"] if step.rule == "train_stage" else []
-        record(step.rule, names, step.outputs, facts)
+        record(step.rule, check_inputs(names), step.outputs, facts)
     return plan
 
 
@@ -164,7 +203,7 @@ def test_every_kind_of_mismatch_is_named(plan, file, content, message):
 
 def test_a_changed_recipe_is_named_with_its_keys(plan, here):
     (here / "results/lbm/recipe.yaml").write_text(yaml.safe_dump(plan.recipes["lbm"]))
-    record("train_stage", [], ["results/lbm/recipe.yaml"], plan.facts("train_stage", {"stage": "lbm"}))
+    record("train_stage", {}, ["results/lbm/recipe.yaml"], plan.facts("train_stage", {"stage": "lbm"}))
     config = yaml.safe_load(CONFIG)
     config["stages"]["lbm"]["overrides"].append("optimizer.learning_rate=1.0e-3")
     lines = [line for line in find_mismatches(Plan(config)) if "weights.safetensors" in line]

@@ -6,6 +6,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
+from workflow.closing import closing_words
 from workflow.plan import Plan, index_path, page_path, quote
 from workflow.settings import BASELINES
 
@@ -99,6 +100,11 @@ def deciding_validation_of(wildcards):
     """The index that chooses the weights of a stage which keeps the best of them."""
     keeps_best = plan.recipes[wildcards.stage]["training"]["keep"] == "best"
     return plan.validation_index(wildcards.stage) if keeps_best else []
+
+
+def deepspeed_op_of(wildcards):
+    """DeepSpeed's CPU op, where DeepSpeed trains."""
+    return [plan.deepspeed_op] if wildcards.stage in plan.deepspeed_stages else []
 
 
 def first_weights(wildcards):
@@ -201,3 +207,28 @@ def pages_of_datasets():
 
 def of_all_stages(name):
     return [f"results/{stage}/{name}" for stage in plan.stages]
+
+
+def files_to_publish(wildcards):
+    """All that was made here: results, and the data sets that were rendered. What others published is theirs to give."""
+    if plan.publish is None:
+        raise WorkflowError(
+            "error: publish to where? snakemake publish --config publish=s3://bucket/run1"
+        )
+    kinds = (
+        "weights.safetensors",
+        "untrained.safetensors",
+        "metrics.jsonl",
+        "recipe.yaml",
+        "curves.png",
+    )
+    return [
+        *(index_path(dataset) for dataset in plan.datasets_of("render")),
+        *(path for kind in kinds for path in of_all_stages(kind)),
+        *files_of_report("predictions.npz"),
+        *files_of_report("json"),
+        *tables_of(plan.available_benchmarks),
+        *(f"results/{b.name}/table.csv" for b in plan.available_benchmarks),
+        *pages_of_datasets(),
+        "results/report.html",
+    ]

@@ -16,3 +16,21 @@ for path, dataset in plan.downloads().items():
             command=literally(plan.fetch_words(dataset)),
         shell:
             recorded("python -m {params.command} --out {output:q} > {log} 2>&1")
+
+
+# Shards that lie elsewhere: their index is copied, and a note beside it says where it came from. The shards come into the
+# cache when they are read, or all at once. Whether they do is no output, so it is a function of `input`: not compared.
+rule link:
+    output:
+        "data/shards/{dataset}/index.json",
+    log:
+        "logs/link/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/link/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(plan.datasets_of("remote")),
+    params:
+        made=made("link"),
+        link=lambda wildcards, input: plan.link_words(wildcards.dataset),
+    shell:
+        recorded("python -m shards link {params.link} --out {output} > {log} 2>&1")

@@ -34,6 +34,8 @@ rule index:
         "logs/index/{dataset}.log",
     benchmark:
         "logs/benchmarks/index/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(plan.indexed_here),
     params:
         made=made("index"),
     shell:

@@ -1,3 +1,18 @@
+# Only stages with training.strategy=deepspeed_zero2 ask for it: DeepSpeed would compile it in the training, without a word.
+rule deepspeed_op:
+    output:
+        plan.deepspeed_op,
+    log:
+        "logs/deepspeed_op.log",
+    benchmark:
+        "logs/benchmarks/deepspeed_op.tsv"
+    threads: 2
+    params:
+        made=made("deepspeed_op"),
+    shell:
+        recorded("python -m trainer.deepspeed_op --out data/deepspeed_op > {log} 2>&1")
+
+
 # Reads the index and never the tars: the index holds their digests, and the reader holds the tars against it.
 # Where the last weights are kept, validation cannot change the outputs that are declared: a newer benchmark trains nothing
 # again, and best.safetensors, which is there where a stage is validated, is no output of the graph. Where the best ones are
@@ -10,6 +25,7 @@ rule train_stage:
         teachers=teachers_of,
         validation=ancient(validation_of),
         deciding=deciding_validation_of,
+        deepspeed_op=ancient(deepspeed_op_of),
     output:
         weights="results/{stage}/weights.safetensors",
         untrained="results/{stage}/untrained.safetensors",
