@@ -45,7 +45,8 @@ class Zero2(nn.Module):
         max_norm = recipe.optimizer.max_gradient_norm
         if max_norm is not None and not max_norm > 0:
             raise ValueError(
-                f"optimizer.max_gradient_norm={max_norm} must be positive with training.strategy=deepspeed_zero2, or null"
+                f"optimizer.max_gradient_norm={max_norm} must be positive, or null, with "
+                "training.strategy=deepspeed_zero2"
             )
         if process.device.type == "cpu":
             load_op(op)
@@ -146,13 +147,12 @@ class Zero2Optimizer:
 
 def settings(recipe: Recipe) -> dict[str, Any]:
     """What DeepSpeed is told. Micro-batches are ours to count (unmanaged), and so is the learning rate."""
+    max_norm = recipe.optimizer.max_gradient_norm
     told: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": recipe.training.batch_size,
         "gradient_accumulation_steps": 1,  # the loop divides the loss
         "managed_gradient_accumulation": False,
-        "gradient_clipping": math.inf
-        if recipe.optimizer.max_gradient_norm is None
-        else recipe.optimizer.max_gradient_norm,
+        "gradient_clipping": math.inf if max_norm is None else max_norm,
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {"stage": 2, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET},
     }
