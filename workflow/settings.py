@@ -230,7 +230,7 @@ def _check_names(settings: Settings) -> None:
             )
         _check_trackers(benchmark, settings)
     for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT}):
-        raise ValueError(f"stages.{name}: this is the name of a tracker that needs no training; rename the stage")
+        raise ValueError(f"stages.{name}: this is the name of a row that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
     for stage in settings.stages.values():

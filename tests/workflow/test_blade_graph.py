@@ -99,6 +99,11 @@ def test_another_body_file_draws_trains_and_scores_anew(graph):
     assert {"index", "people_constant", *AFTER_PREDICTION} <= set(plan)
 
 
+def test_without_people_there_is_nothing_to_make(graph):
+    result = graph.snakemake("-n", "blade", "--configfile", "config/tiny.yaml")
+    assert result.returncode != 0 and "error: no benchmark of people is there" in result.stdout + result.stderr
+
+
 def test_other_held_out_people_train_nothing(graph):
     graph.edit("people.yaml", "    first_seed: 1000\n", "    first_seed: 2000\n")
     plan = plan_of(graph)
@@ -126,7 +131,7 @@ def test_rows_are_the_constant_and_each_stage_of_people():
         ("datasets", "train_people", DRAWN | {"body": "smplx"}, "data.people.body=data/bodies/toy.npz, but train_peop"),
         ("datasets", "heldout_people", DRAWN, "heldout_people and train_people share seeds 0:8"),
         ("benchmarks", "heldout_people", {"dataset": "heldout_people", "trackers": ["static"]}, "'static' is no base"),
-        ("stages", "constant", None, "stages.constant: this is the name of a tracker"),
+        ("stages", "constant", None, "stages.constant: this is the name of a row"),
         ("stages", SECOND, {"overrides": ["init_from=lbm", *SMALL]}, "init_from=lbm is not under stages:"),
     ],
 )

@@ -166,6 +166,18 @@ def tables_of_badja(wildcards):
     return tables_of([plan.benchmarks["badja"]])
 
 
+def tables_of_people(wildcards):
+    if not plan.people_benchmarks:
+        raise WorkflowError(
+            "error: no benchmark of people is there; add one (config/blade_paper.yaml), or put its files where it says"
+        )
+    return tables_of(plan.people_benchmarks)
+
+
+def page_of_people():
+    return ["results/blade.html"] if plan.people_benchmarks else []
+
+
 def files_of_report(kind):
     return [
         path
