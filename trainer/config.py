@@ -340,8 +340,8 @@ def _explain(stage: str, message: str) -> str:
         key = message.split("Could not override '")[1].split("'")[0]
         recipe, _ = compose_launch(stage)
         known = flat_keys(dataclasses.asdict(recipe))
-        if key in known:  # a mapping that has other keys
-            return f"stage {stage}: {key} is a mapping with other keys already; write {key}=null before this one"
+        if key in known:  # a mapping that has other keys, or a key that no file has
+            return f"{key} cannot be changed like this; write {key}=null before it, or +{key}=... where no file has it"
         return f"unknown key '{key}', {suggestion(key, known)}"
     return message
 

@@ -152,7 +152,7 @@ def test_a_mixture_in_words():
     recipe = compose("lbm", ["data.dataset=h36m", "data.mixture={h36m:0.6,pdhuman:0.4}"])
     assert recipe.data.datasets == ["h36m", "pdhuman"] and compose("lbm").data.datasets == ["movi_f"]
     twice = ["data.dataset=a", "data.mixture={a:0.5,b:0.5}", "data.mixture={a:0.25,c:0.75}"]
-    with pytest.raises(ValueError, match=r"with other keys already; write data\.mixture=null before this one"):
+    with pytest.raises(ValueError, match=r"data\.mixture cannot be changed like this; write data\.mixture=null"):
         compose("lbm", twice)
     assert compose("lbm", [*twice[:2], "data.mixture=null", twice[2]]).data.mixture == {"a": 0.25, "c": 0.75}
     with pytest.raises(ValueError, match="pseudo_labels are of one data set"):
