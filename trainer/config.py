@@ -36,8 +36,8 @@ SCORES = {
     **{f"delta_{pixels}": f"pts_within_{pixels}" for pixels in (1, 2, 4, 8, 16)},
 }
 """Scores of a validation, fractions of 1, and their names in eval.tapvid."""
-PEOPLE_ERRORS = ("depth_error", "relative_depth_error", "inverse_depth_error", "mpjpe", "pve")
-"""Errors of a validation on people (trainer/people/validation.py), metres and shares: the lowest is the best."""
+PEOPLE_ERRORS = ("depth_error", "relative_depth_error", "inverse_depth_error", "joint_error", "vertex_error")
+"""Errors of a validation on people (metres, and their names in eval.people.metrics): the lowest is the best."""
 KEEPS = ("last", "best")
 """Which weights a training hands on."""
 

@@ -79,7 +79,7 @@ def test_ablations_need_no_depthnet(people, tmp_path, depth):
     words = [word for word in words if not word.startswith("model.depthnet.")]
     assert main([*words, "init_from=null", f"model.depth={depth}", "model.depthnet=null"]) == 0
     row = rows_of(tmp_path, "validation")[-1]
-    assert row["pve"] > 0
+    assert row["vertex_error"] > 0
     assert row["depth_error"] == (0 if depth == "oracle" else None)
 
 

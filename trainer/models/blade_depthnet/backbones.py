@@ -21,7 +21,10 @@ class DepthAnything(nn.Module):
         super().__init__()
         self.network, self.is_frozen = network, is_frozen
         self.out_channels = network.config.fusion_hidden_size
-        network.head.requires_grad_(False)  # behind the map: nothing of it is used
+        # What takes no part in the map, so that no process waits for its gradients:
+        first = network.neck.fusion_stage.layers[0]  # nothing comes before it that it could add
+        for unused in (network.head, first.residual_layer1, network.backbone.embeddings.mask_token):
+            unused.requires_grad_(False)
         if is_frozen:
             network.requires_grad_(False).eval()
 
