@@ -11,6 +11,7 @@ if not workflow.overwrite_configfiles:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/people.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/pack.smk"
 include: "workflow/rules/train.smk"
@@ -31,6 +32,7 @@ localrules:
     verify,
     # What needs the network, which a cluster's nodes may not have, and what takes no time: where Snakemake runs.
     render_environment,
+    body_packages,
     mirror_assets,
     fetch,
     index,
@@ -71,7 +73,7 @@ rule blade:
     input:
         of_stages_of_people("weights.safetensors"),
         of_stages_of_people("curves.png"),
-        tables_of(plan.people_benchmarks),
+        tables_of_people,
         "results/blade.html",
 
 
@@ -87,6 +89,7 @@ rule all:
         rules.train.input,
         tables_of(plan.available_benchmarks),
         rules.report.input,
+        page_of_people(),
 
 
 onsuccess:

@@ -11,6 +11,7 @@ from pathlib import Path
 from generation import environment
 from generation.config import KUBRIC_ASSETS, RECIPES, parse_recipe, parse_tracks
 from generation.mirror import MirrorError, build_mirror
+from generation.people.commands import add_commands
 from generation.preflight import MissingLibrariesError, check_system_libraries
 from generation.shard import RenderError, Studio, render_clips, write_done
 
@@ -83,6 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     for recipe, changes in RECIPES.items():
         add_recipe(commands, recipe, changes)
     add_readers(commands)
+    add_commands(commands, parse_range)
     return parser
 
 

@@ -209,6 +209,8 @@ class Recipe:
             raise ValueError(
                 f"stage {self.stage}: training.keep=best needs a validation: set validation.dataset, or keep=last"
             )
+        if self.pseudo_labels and self.data.mixture:
+            raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
             raise ValueError(
                 f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"
@@ -304,7 +306,10 @@ def _explain(stage: str, message: str) -> str:
     if "Could not override '" in message:
         key = message.split("Could not override '")[1].split("'")[0]
         recipe, _ = compose_launch(stage)
-        return f"unknown key '{key}', {suggestion(key, flat_keys(dataclasses.asdict(recipe)))}"
+        known = flat_keys(dataclasses.asdict(recipe))
+        if key in known:  # a mapping that has other keys
+            return f"stage {stage}: {key} is a mapping with other keys already; write {key}=null before this one"
+        return f"unknown key '{key}', {suggestion(key, known)}"
     return message
 
 

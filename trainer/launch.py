@@ -128,7 +128,7 @@ def train_rest(
         start_loader_server()
     loader = make_loader(
         recipe,
-        run.index,
+        run.indexes,
         start=state.step,
         num_steps=state.num_steps,
         rank=process.rank,
@@ -181,15 +181,16 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
     objective = distribute(recipe, process, Objective(model, task))
-    num_clips = len(ClipStore(run.index))
+    sizes = tuple(len(ClipStore(index)) for index in run.indexes)
     return State(
         model=model,
         objective=objective,
         optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
         scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
         step=0,
-        num_steps=count_steps(recipe, run, num_clips, process),
-        num_clips=num_clips,
+        num_steps=count_steps(recipe, run, sum(sizes), process),
+        num_clips=sum(sizes),
+        sizes=sizes,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
     )
 

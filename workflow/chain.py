@@ -19,6 +19,14 @@ ROLES = {
     "predict": "predictions",
     "baseline": "predictions",
     "adopt": "predictions",
+    "score_people": "score",
+    "people_table": "table",
+    "blade_page": "report",
+    "predict_people": "predictions",
+    "people_constant": "predictions",
+    "draw_overlay": "pictures",
+    "body": "body",
+    "draw_people": "shard",
     "index": "index",
     "pack": "shard",
     "annotate_shard": "tracks",
@@ -30,7 +38,7 @@ ROLES = {
 }
 """What a rule's outputs are called; those of train_stage have their own names."""
 OF_TRAINING = {"weights.safetensors": "weights", "untrained.safetensors": "weights", "metrics.jsonl": "curves"}
-MADE_HERE = ("results", "data/assets", "data/clips", "data/envs", "data/shards", "data/tracks")
+MADE_HERE = ("results", "data/assets", "data/bodies", "data/clips", "data/envs", "data/shards", "data/tracks")
 """Folders in which every file is of the graph, so that one without provenance is a gap in the chain."""
 NO_SIDECAR = "nothing beside it says how it was made"
 LONGEST_HEADER = 1 << 26

@@ -45,7 +45,7 @@ class Plan:
         self.cluster = Cluster.of(self.stages, recipes)
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
-        self.people = People.of(self.datasets, self.stages, self.benchmarks, self.recipes)
+        self.people = People.of(settings.bodies, self.datasets, self.stages, self.benchmarks, self.recipes)
         tracking = {name: stage for name, stage in self.stages.items() if name not in self.people.stages}
         self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
@@ -57,9 +57,17 @@ class Plan:
         """Names of the data sets that come from these sources."""
         return [name for name, dataset in self.datasets.items() if dataset.source in sources]
 
+    @property
+    def packed_datasets(self) -> list[str]:
+        """Names of the data sets whose shards are packed from files."""
+        return [name for name, dataset in self.datasets.items() if not dataset.is_drawn]
+
     def is_available(self, dataset: str) -> bool:
-        """Whether a data set can be had here without a download: rendered, packed, or its file is there."""
+        """Whether a data set can be had here without a download: made here, packed, or its file is there."""
         known = self.datasets[dataset]
+        if known.is_drawn:
+            path = self.people.bodies[known.body].path
+            return not path or self.is_there(path)
         return known.is_rendered or self.is_there(known.path) or self.is_there(index_path(dataset))
 
     def is_there(self, path: str) -> bool:
@@ -131,6 +139,11 @@ class Plan:
 
     # Training and evaluation
 
+    def datasets_of_stage(self, stage: str) -> list[str]:
+        """Names of the data sets that a stage trains on: one, or those of its mixture."""
+        data = self.recipes[stage]["data"]
+        return sorted(data["mixture"]) if data["mixture"] else [data["dataset"]]
+
     def validation_index(self, stage: str) -> list[str]:
         """The index that a stage is validated on during its training, if it is."""
         dataset = self.recipes[stage]["validation"]["dataset"]
@@ -188,7 +201,7 @@ class Plan:
         """What decides which rules the graph has."""
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
-            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
+            "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
@@ -217,6 +230,8 @@ class Plan:
             seeds = self.datasets[dataset].seeds(shard)
             overrides = short_digest(self.generation_words(dataset))
             return {"recipe": recipe, "seeds": seeds, "overrides": overrides, "assets": self.datasets[dataset].assets}
+        if rule in ("draw_people", "body"):
+            return self.people.facts(rule, wildcards)
         if rule == "annotate_shard":
             return {"tracks": short_digest(self.track_words(wildcards["dataset"]))}
         if rule == "mirror_assets":
@@ -243,6 +258,8 @@ class Plan:
             return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "score_people":
+            return {"most_failed": str(self.benchmarks[wildcards["people"]].most_failed)}
         if rule == "people_table":
             return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
         if rule == "rulegraph":
@@ -262,6 +279,7 @@ class Plan:
         """Every job of the whole graph, in an order in which they can run."""
         if self.datasets_of("render"):
             yield Step("render_environment", {}, ("data/envs/render.json",))
+        yield from (Step(*step) for step in self.people.steps_of_bodies())
         used = {self.datasets[name].assets for name in self.datasets_of("render")}
         for assets, rule in (("open", "render_assets"), ("kubric", "mirror_assets")):
             if assets in used:
@@ -288,7 +306,8 @@ class Plan:
             if dataset.is_rendered:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
-            yield Step("pack", names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
+            rule = "draw_people" if dataset.is_drawn else "pack"
+            yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
         yield Step("index", {"dataset": dataset.name}, (index_path(dataset.name),))
         yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
 

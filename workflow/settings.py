@@ -48,7 +48,7 @@ class Dataset:
     height: int | None = None
     clip_length: int | None = None
     body: str | None = None
-    """Of labels of people: the body file that they belong to is data/bodies/<body>.npz."""
+    """Of people: the body file that they belong to is data/bodies/<body>.npz."""
     images: str | None = None
     truncate_shape: bool = False
 
@@ -62,6 +62,16 @@ class Dataset:
         return self.source == "render"
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether it is of people that are drawn here."""
+        return self.source == "people"
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether it comes from seeds, shard by shard, and not from files."""
+        return self.is_rendered or self.is_drawn
+
+    @property
     def is_archive(self) -> bool:
         """Whether it is a folder that is unpacked from a download."""
         is_folder_of_pickles = self.source == "tapvid" and not self.member and not self.path.endswith(".pkl")
@@ -70,7 +80,7 @@ class Dataset:
     @property
     def num_shards(self) -> int:
         """How many shards there are: a data set from files is one."""
-        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_rendered else 1
+        return math.ceil(self.num_clips / self.clips_per_shard) if self.is_made_here else 1
 
     @property
     def shards(self) -> list[str]:
@@ -79,7 +89,7 @@ class Dataset:
 
     @property
     def all_seeds(self) -> range:
-        """Seeds of all clips of a rendered data set."""
+        """Seeds of all clips of a data set that is made here."""
         return range(self.first_seed, self.first_seed + self.num_clips)
 
     def seeds(self, shard: str) -> str:
@@ -87,6 +97,25 @@ class Dataset:
         first = int(shard) * self.clips_per_shard
         end = min(first + self.clips_per_shard, self.num_clips)
         return f"{self.first_seed + first}:{self.first_seed + end}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodySource:
+    """A body model, and where it comes from."""
+
+    name: str
+    source: str
+    """anny, smplx or toy: what `python -m generation body` makes"""
+    topology: str = "notoes_collapse10pc"
+    shapes: int = 10
+    path: str = ""
+
+    def words(self) -> list[str]:
+        """Options of `python -m generation body`."""
+        if self.source == "toy":
+            return ["toy"]
+        own = ["--topology", self.topology] if self.source == "anny" else ["--model", self.path]
+        return [self.source, *own, "--shapes", str(self.shapes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +141,8 @@ class Benchmark:
     """Whether trackers that follow all queries of a video together are to follow each by itself: the official rule."""
     metrics: tuple[str, ...] = ()
     """Metrics of other benchmarks in the tables, beside TAP-Vid's own: names of eval.score.METRIC_GROUPS."""
+    most_failed: float = 0.5
+    """Of people: the share of frames whose camera may fail before scoring is an error."""
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)
@@ -134,6 +165,7 @@ class Settings:
     datasets: dict[str, Dataset]
     stages: dict[str, Stage]
     benchmarks: dict[str, Benchmark]
+    bodies: dict[str, BodySource] = field(default_factory=dict)
     kubric_assets: str = KUBRIC_ASSETS
 
 
@@ -148,6 +180,7 @@ def read_settings(config: dict[str, Any]) -> Settings:
         datasets={name: Dataset(name=name, **values) for name, values in config["datasets"].items()},
         stages={name: Stage(name=name, **_tuples(values)) for name, values in config["stages"].items()},
         benchmarks={name: Benchmark(name=name, **_tuples(values)) for name, values in config["benchmarks"].items()},
+        bodies={name: BodySource(name=name, **values) for name, values in config.get("bodies", {}).items()},
         kubric_assets=config.get("kubric_assets", KUBRIC_ASSETS),
     )
     _check_names(settings)
@@ -171,6 +204,12 @@ def _tuples(values: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _check_names(settings: Settings) -> None:
+    for dataset in settings.datasets.values():
+        if dataset.body is not None and dataset.body not in settings.bodies:
+            raise ValueError(
+                f"datasets.{dataset.name}.body: there is no body '{dataset.body}', "
+                f"{suggestion(dataset.body, settings.bodies)}"
+            )
     for benchmark in settings.benchmarks.values():
         if benchmark.dataset not in settings.datasets:
             raise ValueError(
@@ -206,6 +245,9 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
     for benchmark in settings.benchmarks.values():
         for name, path in benchmark.predictions.items():
             check_path(f"benchmarks.{benchmark.name}.predictions.{name}", path, "{mode}")
+    for body in settings.bodies.values():
+        if body.path:
+            check_path(f"bodies.{body.name}.path", body.path)
     if "://" in settings.kubric_assets:
         check_address("kubric_assets", settings.kubric_assets)
     else:

@@ -39,6 +39,12 @@ SOURCES = {
     ),
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
+    "body_packages": Source(files=("workflow/envs/body.txt",)),
+    "body": Source(("generation.people.commands:make_body",), files=("workflow/envs/body.txt",), packages=("numpy",)),
+    "draw_people": Source(
+        ("generation.people.commands:run_people",),
+        packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
+    ),
     "fetch": Source(),
     "pack": Source(
         ("shards.__main__:pack",),

@@ -5,8 +5,11 @@ the mean and the largest principal components of a population of adults: a linea
 coefficient is about normal with variance 1. Bones that are none of the 22 joints hang on the nearest one.
 """
 
+from pathlib import Path
+
 import numpy as np
 
+from generation.people.packages import available
 from generation.people.skeleton import JOINTS, PARENTS, merge_bones, parts_of_faces
 from shards.people.body import Body
 
@@ -23,14 +26,20 @@ BONES = {
 """The bone whose head is each joint."""
 TO_CAMERA = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
 """Anny: z up, the person faces -y. Here: y down, the person faces -z."""
-MAKE_PEOPLE = "pip install --no-deps anny==0.6.2 roma==1.8.0"
+INSTALL = "python -m generation body-packages --out DIR, then --packages DIR (or: snakemake body)"
 
 
-def make_anny(*, topology: str, num_shapes: int, num_people: int, seed: int) -> Body:
-    """The body of a population of adults; raises ValueError for an unknown topology and where Anny is not installed."""
+def make_anny(*, topology: str, num_shapes: int, num_people: int, seed: int, packages: Path | None = None) -> Body:
+    """The body of a population of adults; `packages` is where Anny is installed, if not in this environment.
+
+    Takes a minute or two, and 0.8 GB for a while. Raises ValueError for an unknown topology and where Anny is missing.
+    """
     if topology not in TOPOLOGIES:
         raise ValueError(f"topology={topology}: known are {', '.join(TOPOLOGIES)}")
-    model = load_model(topology)
+    with available(packages):
+        print(f"anny: building the mesh {topology}, which takes a minute or two", flush=True)
+        model = load_model(topology)
+    print(f"anny: drawing {num_people} adults", flush=True)
     rng = np.random.default_rng(seed)
     states = [rest_state(model, draw_adult(rng)) for _ in range(num_people)]
     vertices = np.stack([state[0] for state in states])  # (N, V, 3)
@@ -50,7 +59,7 @@ def load_model(topology: str):
     try:
         import anny
     except ImportError as error:
-        raise ValueError(f"Anny is not installed here ({error}); {MAKE_PEOPLE}") from None
+        raise ValueError(f"Anny is not installed here ({error}); {INSTALL}") from None
     return anny.Anny(rig="anny", topology=topology, skinning_method="lbs")
 
 

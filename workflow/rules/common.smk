@@ -32,6 +32,7 @@ def any_of(names):
 
 wildcard_constraints:
     dataset=any_of(plan.datasets),
+    body=any_of(plan.people.bodies),
     stage=any_of(plan.stages),
     benchmark=any_of(plan.benchmarks.keys() - plan.people.benchmarks.keys()),
     people=any_of(plan.people.benchmarks),
@@ -69,6 +70,10 @@ def assets_of(wildcards):
     return f"data/assets/{plan.datasets[wildcards.dataset].assets}.json"
 
 
+def body_source(wildcards):
+    return plan.people.body_inputs(wildcards.body)
+
+
 def shard_source(wildcards):
     """What one shard waits for."""
     dataset = wildcards.dataset
@@ -83,7 +88,7 @@ def shards_of(wildcards):
 
 
 def clips_of(wildcards):
-    return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
+    return [index_path(name) for name in plan.datasets_of_stage(wildcards.stage)]
 
 
 def validation_of(wildcards):
@@ -153,6 +158,18 @@ def tables_of_badja(wildcards):
             "error: where is BADJA? snakemake badja --config badja_root=FOLDER (that of badja.pkl)"
         )
     return tables_of([plan.benchmarks["badja"]])
+
+
+def tables_of_people(wildcards):
+    if not plan.people_benchmarks:
+        raise WorkflowError(
+            "error: no benchmark of people is there; add one (config/blade_paper.yaml), or put its files where it says"
+        )
+    return tables_of(plan.people_benchmarks)
+
+
+def page_of_people():
+    return ["results/blade.html"] if plan.people_benchmarks else []
 
 
 def files_of_report(kind):

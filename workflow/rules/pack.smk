@@ -10,6 +10,8 @@ rule pack:
         "logs/pack/{dataset}/{shard}.log",
     benchmark:
         "logs/benchmarks/pack/{dataset}/{shard}.tsv"
+    wildcard_constraints:
+        dataset=any_of(plan.packed_datasets),
     params:
         made=made("pack"),
         source=lambda wildcards: plan.pack_source(wildcards.dataset, wildcards.shard),

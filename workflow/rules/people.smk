@@ -1,0 +1,63 @@
+# What makes Anny's bodies; used once, by the rule below. Needs the network.
+rule body_packages:
+    input:
+        "workflow/envs/body.txt",
+    output:
+        "data/envs/body.json",
+    log:
+        "logs/body_packages.log",
+    benchmark:
+        "logs/benchmarks/body_packages.tsv"
+    params:
+        made=made("body_packages"),
+    shell:
+        recorded(
+            "python -m generation body-packages --out data/envs/body --marker {output} > {log} 2>&1"
+        )
+
+
+rule body:
+    input:
+        body_source,
+    output:
+        "data/bodies/{body}.npz",
+    log:
+        "logs/body/{body}.log",
+    benchmark:
+        "logs/benchmarks/body/{body}.tsv"
+    resources:
+        mem_mb=4000,
+    params:
+        made=made("body"),
+        words=lambda wildcards: quote(plan.people.bodies[wildcards.body].words()),
+        packages=lambda wildcards: plan.people.packages(wildcards.body),
+    shell:
+        recorded(
+            "python -m generation body {params.words} {params.packages} --out {output} > {log} 2>&1"
+        )
+
+
+# Drawn and packed at once: pictures of people take less time than files of theirs would.
+rule draw_people:
+    input:
+        body=lambda wildcards: plan.body_files(wildcards.dataset),
+    output:
+        tar="data/shards/{dataset}/shard-{shard}.tar",
+        entry="data/shards/{dataset}/shard-{shard}.json",
+    log:
+        "logs/draw_people/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/draw_people/{dataset}/{shard}.tsv"
+    wildcard_constraints:
+        dataset=any_of(plan.datasets_of("people")),
+    params:
+        made=made("draw_people"),
+        seeds=lambda wildcards: plan.datasets[wildcards.dataset].seeds(wildcards.shard),
+        codec=lambda wildcards: plan.datasets[wildcards.dataset].codec,
+        overrides=lambda wildcards: quote(plan.people.words(wildcards.dataset)),
+    shell:
+        recorded(
+            "python -m generation people --seeds {params.seeds} --body {input.body} --dataset {wildcards.dataset}"
+            " --codec {params.codec} --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} {params.overrides}"
+            " > {log} 2>&1"
+        )
