@@ -53,8 +53,9 @@ def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
         )
     people = settings_of(recipe.data)
     body = body_of(people.body)
-    person, _ = ClipStore(run.index).read_person(0)
-    check_body(body, person.body, str(run.index))
+    for index in run.indexes:
+        person, _ = ClipStore(index).read_person(0)
+        check_body(body, person.body, str(index))
     if (body.num_joints, body.num_shapes) != (config.num_joints, config.num_shapes):
         raise ValueError(
             f"{people.body} has {body.num_joints} joints and {body.num_shapes} shape coefficients; set "
