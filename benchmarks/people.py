@@ -2,8 +2,9 @@
 
 One process on one core. Pictures per CPU-second of whole clips by resolution and body file, and the milliseconds of a
 picture's parts: posing the body, drawing its mesh by the z-buffer, and everything else (camera, floor, background,
-colours, noise; a camera that shows too little is drawn again). Then the same clips packed and read back whole, with
-their depth. Prints Markdown tables, the median of a few passes, and what 100 clips of the default recipe show.
+colours, noise; a camera that shows too little is drawn again). Then the same clips packed and read back: pictures
+and labels without depth, as a training does. Prints Markdown tables, the median of a few passes, and what 100 clips of
+the default recipe show.
 """
 
 import argparse

@@ -88,8 +88,9 @@ def test_shards_do_not_depend_on_what_is_drawn_beside_them(toy, tmp_path):
     for name in ("all", "one"):
         write_index([tmp_path / name / "shard-000000.json"], "people", tmp_path / name / "index.json")
         stores.append(ClipStore(tmp_path / name / "index.json"))
-    whole, single = stores[0].read(2), stores[1].read(0)
+    whole, single = stores[0].read(2, with_depth=True), stores[1].read(0, with_depth=True)
     np.testing.assert_array_equal(whole.video, single.video)
+    assert whole.depth_m.shape == (2, 32, 32)
     np.testing.assert_array_equal(whole.depth_m, single.depth_m)
     np.testing.assert_array_equal(whole.person.rotations, single.person.rotations)
 
