@@ -51,7 +51,7 @@ class PeopleConfig:
     background: str = "noise"
     """noise: a gradient and soft random patches; plain: one colour."""
     background_m: float = 12.0
-    """Depth of what is behind, metres."""
+    """How far along the camera's axis what is behind is, metres."""
     has_floor: bool = True
     sensor_noise: float = 0.02
     """Deviation of a pixel, of 1."""

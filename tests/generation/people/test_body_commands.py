@@ -88,8 +88,9 @@ def test_shards_do_not_depend_on_what_is_drawn_beside_them(toy, tmp_path):
     for name in ("all", "one"):
         write_index([tmp_path / name / "shard-000000.json"], "people", tmp_path / name / "index.json")
         stores.append(ClipStore(tmp_path / name / "index.json"))
-    whole, single = stores[0].read(2), stores[1].read(0)
+    whole, single = stores[0].read(2, with_depth=True), stores[1].read(0, with_depth=True)
     np.testing.assert_array_equal(whole.video, single.video)
+    assert whole.depth_m.shape == (2, 32, 32)
     np.testing.assert_array_equal(whole.depth_m, single.depth_m)
     np.testing.assert_array_equal(whole.person.rotations, single.person.rotations)
 
@@ -99,7 +100,10 @@ def test_mistakes_in_a_recipe_and_a_missing_body_are_one_line(toy, tmp_path, cap
     capsys.readouterr()
     for words, told in (
         (["--body", str(toy), "resolutoin=64"], "error: unknown key 'resolutoin', did you mean 'resolution'?"),
-        (["--body", str(tmp_path / "no.npz")], "there is no body file; make it again (snakemake data/bodies/NAME.npz, or"),
+        (
+            ["--body", str(tmp_path / "no.npz")],
+            "there is no body file; make it again (snakemake data/bodies/NAME.npz, or",
+        ),
         (["--body", str(toy), "min_joints=22", "focal_mm=300"], "cameras in a row show fewer than 22 joints"),
         (["--body", str(toy), "--codec", "gif"], "gif"),
     ):
