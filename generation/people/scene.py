@@ -8,6 +8,7 @@ import numpy as np
 
 from generation.people.config import PeopleConfig
 from generation.people.look import Look, draw_background, draw_floor, draw_look, light_vertices, shade
+from generation.people.panoramas import Panoramas, Surroundings
 from generation.people.pose import BodyState, draw_state
 from generation.people.view import View, draw_view
 from shards.clip import Clip
@@ -34,6 +35,8 @@ class Subject:
     """Of one body: (1, V, 3) and (1, J, 3)"""
     light: np.ndarray
     """(V,) float32, how bright each vertex is"""
+    surroundings: Surroundings | None
+    """What is behind, if that is a panorama"""
 
     @property
     def floor_m(self) -> float:
@@ -62,14 +65,24 @@ class Frame:
     focal_px: float
 
 
-def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str) -> Clip:
-    """The clip of a seed: one body in one pose, config.num_frames cameras.
+def make_clip(
+    config: PeopleConfig,
+    body: Body,
+    seed: int | Sequence[int],
+    key: str,
+    *,
+    first_camera: int = 0,
+    panoramas: Panoramas | None = None,
+) -> Clip:
+    """The clip of a seed: one body in one pose, config.num_frames cameras from `first_camera` on (what they look at
+    goes round).
 
-    Raises ValueError where no camera shows enough.
+    Raises ValueError where no camera shows enough, and where a background of panoramas has none.
     """
     rng = np.random.default_rng(seed)
-    subject = draw_subject(config, body, rng)
-    frames = [draw_frame(config, subject, number, rng) for number in range(config.num_frames)]
+    subject = draw_subject(config, body, rng, panoramas)
+    numbers = range(first_camera, first_camera + config.num_frames)
+    frames = [draw_frame(config, subject, number, rng) for number in numbers]
     joints_m = np.stack([frame.joints_m for frame in frames])
     num_frames = len(frames)
     person = Person(
@@ -89,21 +102,36 @@ def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: 
         visible=np.stack([frame.seen for frame in frames]),
         depth_m=np.stack([frame.depth_m for frame in frames]),
         person=person,
-        metadata={"recipe": describe(config, body)} | ({"seed": seed} if isinstance(seed, int) else {}),
+        metadata={"recipe": describe(config, body, panoramas)}
+        | ({"seed": seed} if isinstance(seed, int) else {})
+        | ({"scene": {"hdri": subject.surroundings.name}} if subject.surroundings else {}),
     )
 
 
-def describe(config: PeopleConfig, body: Body) -> dict:
+def describe(config: PeopleConfig, body: Body, panoramas: Panoramas | None = None) -> dict:
     """What a clip's metadata says of its making, and an index of all its clips."""
-    return {"people": asdict(config), "body": {"name": body.name, "digest": body.digest}}
+    recipe = {"people": asdict(config), "body": {"name": body.name, "digest": body.digest}}
+    return recipe | ({"panoramas": panoramas.digest} if panoramas and config.background == "panorama" else {})
 
 
-def draw_subject(config: PeopleConfig, body: Body, rng: np.random.Generator) -> Subject:
-    """A random shape, pose and look of a body."""
+def draw_subject(
+    config: PeopleConfig, body: Body, rng: np.random.Generator, panoramas: Panoramas | None = None
+) -> Subject:
+    """A random shape, pose and look of a body, and where it is."""
     state, look = draw_state(config, body, rng), draw_look(body, rng)
     posed = pose_body(body, state.shape[None], state.rotations[None])
     light = light_vertices(look, vertex_normals(posed.vertices_m[0], body.faces))
-    return Subject(body=body, state=state, look=look, posed=posed, light=light)
+    surroundings = None
+    if config.background == "panorama":
+        if panoramas is None:
+            raise ValueError(
+                "background=panorama needs the panoramas of an asset pack: --panoramas FILE, which "
+                "python -m generation panoramas writes; people that are drawn while they are learned from have none"
+            )
+        name = str(rng.choice(panoramas.of_split(config.split)))
+        turn = float(rng.uniform(0, 2 * np.pi))
+        surroundings = Surroundings(name=name, picture=panoramas.pictures[name], turn=turn)
+    return Subject(body=body, state=state, look=look, posed=posed, light=light, surroundings=surroundings)
 
 
 def draw_frame(config: PeopleConfig, subject: Subject, number: int, rng: np.random.Generator) -> Frame:
@@ -157,12 +185,15 @@ def _paint(
     if factor > 1:
         centre = np.full(2, size * factor / 2)
         fine = draw(vertices_m, body.faces, view.focal_px * factor, centre, (size * factor,) * 2)
-    colours = draw_background(config, size, rng)
-    colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
     rays = _rays(view, size, 1)
+    fine_rays = rays if factor == 1 else _rays(view, size, factor)
+    if subject.surroundings:
+        colours = subject.surroundings.seen_along(fine_rays)
+    else:
+        colours = draw_background(config, size, rng)
+        colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
     depth_m = np.full((size, size), config.background_m, np.float32)
     if config.has_floor:
-        fine_rays = rays if factor == 1 else _rays(view, size, factor)
         floor, squares = draw_floor(fine_rays, view.position_m, subject.floor_m, look)
         is_floor = floor < config.background_m
         colours = np.where(is_floor[..., None], squares, colours)
