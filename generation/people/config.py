@@ -80,7 +80,9 @@ class PeopleConfig:
         for name in ("focal_mm", "background_m", "clearance", "shape_limit"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("direction_noise_degrees", "pose_scale", "max_tilt_degrees", "sensor_noise"):
+        if self.background_m <= self.far_m[1]:
+            raise ValueError(f"background_m={self.background_m} must be beyond far_m={self.far_m[0]},{self.far_m[1]}")
+        for name in ("direction_noise_degrees", "pose_scale", "max_tilt_degrees", "sensor_noise", "min_height_m"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
 
