@@ -62,12 +62,12 @@ def draw_state(config: PeopleConfig, body: Body, rng: np.random.Generator) -> Bo
         turn = np.array(stance.get(name, (0, 0, 0))) + config.pose_scale * rng.normal(size=3) * deviation
         turns[number] = turn.clip(low, high)
     if rng.random() < 0.5:
-        turns = _mirrored(turns, body.joint_names)
+        turns = mirrored(turns, body.joint_names)
     turns[0] = np.radians(config.max_tilt_degrees) / 2 * rng.normal(size=3) * [1, 0, 1]
     return BodyState(shape=shape.astype(np.float32), rotations=rotation_matrices(turns).astype(np.float32))
 
 
-def _mirrored(turns: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def mirrored(turns: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """The pose in a mirror: left and right joints change places, turns about y and z their sign."""
     swap = {"left": "right", "right": "left"}
     others = [name.replace(name.split("_")[0], swap.get(name.split("_")[0], name.split("_")[0])) for name in names]

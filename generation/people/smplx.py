@@ -18,6 +18,8 @@ from shards.people.skeleton import JOINTS, PARENTS
 LICENCE = "https://smpl-x.is.tue.mpg.de"
 MODELS = {55: "smplx", 24: "smpl"}
 """By the number of joints."""
+AXES = {"v_template": 2, "shapedirs": 3, "posedirs": 3, "J_regressor": 2, "weights": 2, "kintree_table": 2, "f": 2}
+"""Arrays that are read, and how many axes each has."""
 
 
 def read_smplx(path: Path, num_shapes: int) -> Body:
@@ -30,15 +32,15 @@ def read_smplx(path: Path, num_shapes: int) -> Body:
         raise ValueError(f"{path}: there is no such file; SMPL-X is licensed, and got from {LICENCE}")
     if path.suffix != ".npz":
         raise ValueError(f"{path}: a pickle is not read; take the npz from {LICENCE}")
-    names = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-    content = load_npz(path, names)
-    arrays = {}
-    for name in names:
+    content, arrays = load_npz(path, AXES), {}
+    for name, num_axes in AXES.items():
         if name not in content:
             _refuse(path, f"has no {name}")
         arrays[name] = np.asarray(content[name])
         if arrays[name].dtype.kind not in "fiu":
             _refuse(path, f"has {name} of type {arrays[name].dtype}, expected numbers")
+        if arrays[name].ndim != num_axes:
+            _refuse(path, f"has {name} of shape {arrays[name].shape}, expected {num_axes} axes")
     num_joints, num_vertices = arrays["weights"].shape[1], len(arrays["v_template"])
     if num_joints not in MODELS:
         _refuse(path, f"has {num_joints} joints, expected {' or '.join(map(str, MODELS))}")

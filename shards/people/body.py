@@ -63,23 +63,24 @@ class Body:
             "joints_m": (num_joints, 3), "joint_directions": (num_shapes, num_joints, 3), "parents": (num_joints,),
             "weights": (num_vertices, num_joints), "faces": (len(self.faces), 3), "parts": (len(self.faces),),
         }  # fmt: skip
+        if self.pose_directions is not None:
+            expected["pose_directions"] = (9 * (num_joints - 1), num_vertices, 3)
         for name, shape in expected.items():
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != ARRAYS[name]:
-                self._refuse(name, f"is {array.shape} {array.dtype}, expected {shape} {np.dtype(ARRAYS[name])}")
+            array, dtype = getattr(self, name), ARRAYS.get(name, np.float32)
+            if array.shape != shape or array.dtype != dtype:
+                self._refuse(name, f"is {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)}")
             if array.dtype == np.float32 and not np.isfinite(array).all():
                 self._refuse(name, "is NaN or infinite somewhere")
+        if not (num_joints and len(self.faces)):
+            self._refuse("faces" if num_joints else "joints_m", "has no entries")
         if self.parents[0] != -1 or not all(0 <= p < j for j, p in enumerate(self.parents[1:].tolist(), start=1)):
             self._refuse("parents", "must be -1 for joint 0, and for every other joint one that comes before it")
-        if np.abs(self.weights.sum(1) - 1).max() > 1e-3 or self.weights.min() < 0:
+        if np.abs(self.weights.sum(1) - 1).max(initial=0) > 1e-3 or self.weights.min(initial=0) < 0:
             self._refuse("weights", "must be at least 0 and sum to 1 for every vertex")
         if self.faces.min() < 0 or self.faces.max() >= num_vertices:
             self._refuse("faces", f"name vertices outside 0..{num_vertices - 1}")
         if len(self.joint_names) != num_joints or not 1 <= self.parts.min() <= self.parts.max() <= len(self.part_names):
             self._refuse("parts", "or joint_names do not fit the number of names")
-        corrections = (9 * (num_joints - 1), num_vertices, 3)
-        if self.pose_directions is not None and self.pose_directions.shape != corrections:
-            self._refuse("pose_directions", f"has shape {self.pose_directions.shape}, expected {corrections}")
 
     def _refuse(self, name: str, reason: str) -> None:
         raise ValueError(f"body {self.name}: {name} {reason}")
