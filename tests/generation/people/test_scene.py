@@ -40,6 +40,14 @@ def drawn_again(clip, frame):
     return posed, draw(posed.vertices_m[0], BODY.faces, person.focal_px[frame], person.centre_px[frame], size)
 
 
+def rays_of(clip, frame):
+    """(H, W, 3): where pixels look, as vectors of depth 1; their length is the distance of what is 1 m deep."""
+    height, width = clip.video.shape[1:3]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    centre, focal = clip.person.centre_px[frame], clip.person.focal_px[frame]
+    return np.stack([(x - centre[0]) / focal, (y - centre[1]) / focal, np.ones_like(x)], -1)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_another_clip(tmp_path):
     for name in ("one", "two"):
         pack_clips((make_clip(SMALL, BODY, seed, f"people-{seed}") for seed in range(2)), tmp_path / name)
@@ -75,7 +83,8 @@ def test_labels_say_what_is_drawn(clip):
         # Rounding may move an outline across a pixel's centre.
         assert (parts_seen(drawn, BODY.parts) != person.parts[frame]).mean() < 0.003
         both = drawn.mask & (person.parts[frame] > 0)
-        np.testing.assert_allclose(np.median(np.abs(drawn.depth_m - clip.depth_m[frame])[both]), 0, atol=1e-5)
+        depth_m = clip.depth_m[frame] / np.linalg.norm(rays_of(clip, frame), axis=-1)
+        np.testing.assert_allclose(np.median(np.abs(drawn.depth_m - depth_m)[both]), 0, atol=1e-5)
         seen = joints_seen(BODY, drawn, clip.tracks[frame], person.joints_m[frame])
         assert (seen != clip.visible[frame]).sum() <= 1
     np.testing.assert_array_equal(person.pelvis_m, person.joints_m[:, 0])
@@ -122,13 +131,12 @@ def test_the_floor_is_flat_and_carries_the_feet():
     """Without a tilt the pelvis' rotation is the camera's, so that depths can be turned back into the person's axes."""
     config = dataclasses.replace(SMALL, max_tilt_degrees=0.0, resolution=64)
     clip, num_pixels = make_clip(config, BODY, 6, "people"), 0
-    x, y = np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5)
     for frame in range(config.num_frames):
         posed, _ = drawn_again(clip, frame)
         turn = clip.person.rotations[frame, 0].astype(float)
         lowest = (posed.vertices_m[0] @ turn)[:, 1].max()
-        centre, focal = clip.person.centre_px[frame], clip.person.focal_px[frame]
-        rays = np.stack([(x - centre[0]) / focal, (y - centre[1]) / focal, np.ones_like(x)], -1)
+        rays = rays_of(clip, frame)
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
         heights = (rays * clip.depth_m[frame][..., None] @ turn)[..., 1]
         is_floor = (clip.person.parts[frame] == 0) & (clip.depth_m[frame] < config.background_m)
         np.testing.assert_allclose(heights[is_floor], lowest, atol=1e-3)
