@@ -26,7 +26,7 @@ BONES = {
 """The bone whose head is each joint."""
 TO_CAMERA = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
 """Anny: z up, the person faces -y. Here: y down, the person faces -z."""
-INSTALL = "python -m generation body-packages --out DIR, then --packages DIR (or: snakemake body)"
+INSTALL = "python -m generation body-packages --out DIR, then --packages DIR (or: snakemake data/bodies/NAME.npz)"
 
 
 def make_anny(*, topology: str, num_shapes: int, num_people: int, seed: int, packages: Path | None = None) -> Body:

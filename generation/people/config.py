@@ -54,7 +54,7 @@ class PeopleConfig:
     split: str = "train"
     """Which panoramas: those of test are held out."""
     background_m: float = 12.0
-    """Depth of what is behind, metres."""
+    """How far along the camera's axis what is behind is, metres."""
     has_floor: bool = True
     sensor_noise: float = 0.02
     """Deviation of a pixel, of 1."""

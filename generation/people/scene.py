@@ -192,20 +192,21 @@ def _paint(
     else:
         colours = draw_background(config, size, rng)
         colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
-    depth_m = np.full((size, size), config.background_m, np.float32)
+    z_m = np.full((size, size), config.background_m, np.float32)
     if config.has_floor:
-        floor, squares = draw_floor(fine_rays, view.position_m, subject.floor_m, look)
-        is_floor = floor < config.background_m
-        colours = np.where(is_floor[..., None], squares, colours)
-        coarse = floor if factor == 1 else draw_floor(rays, view.position_m, subject.floor_m, look)[0]
-        depth_m = np.minimum(depth_m, coarse)
+        coarse, squares = draw_floor(rays, view.position_m, subject.floor_m, look)
+        z_m = np.minimum(z_m, coarse)
+        floor = coarse
+        if factor > 1:
+            floor, squares = draw_floor(fine_rays, view.position_m, subject.floor_m, look)
+        colours = np.where((floor < config.background_m)[..., None], squares, colours)
     colours = np.where(fine.mask[..., None], shade(body, look, fine, subject.light), colours)
     if factor > 1:
         colours = cv2.resize(colours.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     noisy = colours + config.sensor_noise * rng.standard_normal(colours.shape, np.float32)
     picture = (255 * noisy.clip(0, 1) + 0.5).astype(np.uint8)
-    # What is drawn has z; a clip's depth is the distance to the camera's centre, as everywhere.
-    depth_m = np.where(drawn.mask, drawn.depth_m, depth_m) * np.linalg.norm(rays, axis=-1)
+    # A clip's depth is the distance to the camera's centre, as everywhere here, and z is along its axis.
+    depth_m = np.where(drawn.mask, drawn.depth_m, z_m) * np.linalg.norm(rays, axis=-1)
     return picture, depth_m.astype(np.float32)
 
 

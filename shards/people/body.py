@@ -168,7 +168,7 @@ def write_body(path: Path, body: Body) -> Path:
 
 def read_body(path: Path) -> Body:
     """Read a body file; ValueError that names it for anything else than what `write_body` wrote."""
-    again = "make it again (snakemake body, or python -m generation body --help)"
+    again = "make it again (snakemake data/bodies/NAME.npz, or python -m generation body --help)"
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no body file; {again}")
     try:

@@ -99,7 +99,10 @@ def test_mistakes_in_a_recipe_and_a_missing_body_are_one_line(toy, tmp_path, cap
     capsys.readouterr()
     for words, told in (
         (["--body", str(toy), "resolutoin=64"], "error: unknown key 'resolutoin', did you mean 'resolution'?"),
-        (["--body", str(tmp_path / "no.npz")], "there is no body file; make it again (snakemake body, or"),
+        (
+            ["--body", str(tmp_path / "no.npz")],
+            "there is no body file; make it again (snakemake data/bodies/NAME.npz, or",
+        ),
         (["--body", str(toy), "min_joints=22", "focal_mm=300"], "cameras in a row show fewer than 22 joints"),
         (["--body", str(toy), "--codec", "gif"], "gif"),
     ):

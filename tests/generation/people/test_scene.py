@@ -40,6 +40,19 @@ def drawn_again(clip, frame):
     return posed, draw(posed.vertices_m[0], BODY.faces, person.focal_px[frame], person.centre_px[frame], size)
 
 
+def rays_of(clip, frame):
+    """Where pixels look: vectors (H, W, 3) with z = 1 in camera axes."""
+    height, width = clip.video.shape[1:3]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    centre, focal = clip.person.centre_px[frame], clip.person.focal_px[frame]
+    return np.stack([(x - centre[0]) / focal, (y - centre[1]) / focal, np.ones_like(x)], -1)
+
+
+def z_of(clip, frame):
+    """z (H, W) of what a frame shows: its depth is the distance to the camera's centre."""
+    return clip.depth_m[frame] / np.linalg.norm(rays_of(clip, frame), axis=-1)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_another_clip(tmp_path):
     for name in ("one", "two"):
         pack_clips((make_clip(SMALL, BODY, seed, f"people-{seed}") for seed in range(2)), tmp_path / name)
@@ -75,7 +88,7 @@ def test_labels_say_what_is_drawn(clip):
         # Rounding may move an outline across a pixel's centre.
         assert (parts_seen(drawn, BODY.parts) != person.parts[frame]).mean() < 0.003
         both = drawn.mask & (person.parts[frame] > 0)
-        np.testing.assert_allclose(np.median(np.abs(drawn.depth_m - clip.depth_m[frame])[both]), 0, atol=1e-5)
+        np.testing.assert_allclose(np.median(np.abs(drawn.depth_m - z_of(clip, frame))[both]), 0, atol=1e-5)
         seen = joints_seen(BODY, drawn, clip.tracks[frame], person.joints_m[frame])
         assert (seen != clip.visible[frame]).sum() <= 1
     np.testing.assert_array_equal(person.pelvis_m, person.joints_m[:, 0])
@@ -89,10 +102,12 @@ def test_labels_say_what_is_drawn(clip):
 def test_the_mask_is_where_the_person_is_in_the_picture():
     """Before one colour, all that is of another colour is the body, and almost no colour of it is that one."""
     clip = make_clip(BARE, BODY, 1, "people")
-    for picture, parts, depth in zip(clip.video, clip.person.parts, clip.depth_m, strict=True):
+    for frame, (picture, parts) in enumerate(zip(clip.video, clip.person.parts, strict=True)):
         off = picture[parts == 0]
         assert (off == off[0]).all() and ((picture[parts > 0] != off[0]).any(-1)).mean() > 0.95
-        assert (depth[parts == 0] == BARE.background_m).all() and (depth[parts > 0] < BARE.background_m).all()
+        z = z_of(clip, frame)
+        np.testing.assert_allclose(z[parts == 0], BARE.background_m, rtol=1e-6)
+        assert z[parts > 0].max() < BARE.background_m - 1
 
 
 def test_parts_have_a_colour_each_and_light_is_from_above():
@@ -114,7 +129,7 @@ def test_parts_have_a_colour_each_and_light_is_from_above():
 def test_depth_is_positive_everywhere_and_ends_at_the_background():
     for clip in CLIPS:
         assert clip.depth_m.dtype == np.float32 and clip.depth_m.min() > 0.1
-        assert clip.depth_m.max() <= SMALL.background_m
+        assert max(z_of(clip, frame).max() for frame in range(6)) <= SMALL.background_m * (1 + 1e-6)
         assert clip.video.dtype == np.uint8 and clip.video.std() > 10
 
 
@@ -122,15 +137,13 @@ def test_the_floor_is_flat_and_carries_the_feet():
     """Without a tilt the pelvis' rotation is the camera's, so that depths can be turned back into the person's axes."""
     config = dataclasses.replace(SMALL, max_tilt_degrees=0.0, resolution=64)
     clip, num_pixels = make_clip(config, BODY, 6, "people"), 0
-    x, y = np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5)
     for frame in range(config.num_frames):
         posed, _ = drawn_again(clip, frame)
         turn = clip.person.rotations[frame, 0].astype(float)
         lowest = (posed.vertices_m[0] @ turn)[:, 1].max()
-        centre, focal = clip.person.centre_px[frame], clip.person.focal_px[frame]
-        rays = np.stack([(x - centre[0]) / focal, (y - centre[1]) / focal, np.ones_like(x)], -1)
-        heights = (rays * clip.depth_m[frame][..., None] @ turn)[..., 1]
-        is_floor = (clip.person.parts[frame] == 0) & (clip.depth_m[frame] < config.background_m)
+        z = z_of(clip, frame)
+        heights = (rays_of(clip, frame) * z[..., None] @ turn)[..., 1]
+        is_floor = (clip.person.parts[frame] == 0) & (z < config.background_m * (1 - 1e-6))
         np.testing.assert_allclose(heights[is_floor], lowest, atol=1e-3)
         np.testing.assert_array_less(heights[~is_floor & (clip.person.parts[frame] == 0)], lowest)
         num_pixels += is_floor.sum()

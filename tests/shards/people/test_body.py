@@ -202,7 +202,7 @@ def test_a_digest_is_of_all_that_decides_vertices():
 
 
 def test_what_is_no_body_file_is_one_clear_error(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.npz: there is no body file; make it again \(snakemake body"):
+    with pytest.raises(ValueError, match=r"none\.npz: there is no body file; make it again \(snakemake data"):
         read_body(tmp_path / "none.npz")
     path = write_body(tmp_path / "body.npz", BODY)
     content = path.read_bytes()
