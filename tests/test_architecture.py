@@ -19,7 +19,14 @@ MAY_IMPORT = {
     "generation": {"generation", "shards"},
     "eval": {"eval", "shards"},
     "trainer": {"trainer", "eval", "shards", "generation.people"},  # people may be drawn while they are learned from
-    "workflow": {"workflow", "generation.config", "trainer.config", "trainer.cluster", "shards.transfer"},
+    "workflow": {
+        "workflow",
+        "generation.config",
+        "generation.people.config",
+        "trainer.config",
+        "trainer.cluster",
+        "shards.transfer",
+    },
 }
 RENDERER_ONLY = {"anny", "bpy", "kubric", "pybullet", "OpenEXR", "trimesh", "mathutils"}
 BANNED_NAMES = {"utils", "util", "misc", "helpers", "helper", "common", "base"}

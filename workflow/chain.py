@@ -19,17 +19,19 @@ ROLES = {
     "predict": "predictions",
     "baseline": "predictions",
     "adopt": "predictions",
-    "score_people": "score",
-    "people_table": "table",
-    "blade_page": "report",
-    "predict_people": "predictions",
-    "people_constant": "predictions",
-    "draw_overlay": "pictures",
-    "body": "body",
-    "draw_people": "shard",
     "index": "index",
     "link": "index",
     "pack": "shard",
+    "draw_people": "shard",
+    "panoramas": "backgrounds",
+    "body": "body",
+    "body_packages": "packages",
+    "predict_people": "predictions",
+    "people_constant": "predictions",
+    "score_people": "score",
+    "draw_overlay": "pictures",
+    "people_table": "table",
+    "blade_page": "report",
     "annotate_shard": "tracks",
     "render_shard": "scenes",
     "render_assets": "assets",
@@ -164,7 +166,7 @@ def _details(path: Path, rule: str) -> dict[str, Any]:
     try:
         if rule == "train_stage" and path.suffix == ".safetensors":
             return {"recipe": _recipe_inside(path)}
-        if rule in ("pack", "index", "link") and path.suffix == ".json":
+        if ROLES.get(rule) in ("shard", "index") and path.suffix == ".json":
             return _tell_clips(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         pass
@@ -200,7 +202,7 @@ def tell_ranges(numbers: list[int]) -> str:
 
 
 def _names_of_parts(path: Path, name: str, rule: str) -> list[str]:
-    if rule != "pack" or path.suffix != ".json" or not path.exists():
+    if ROLES.get(rule) != "shard" or path.suffix != ".json" or not path.exists():
         return []
     return [part for part, _, _ in _recorded_parts(path, name)]
 

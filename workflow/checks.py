@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from generation.config import parse_recipe, parse_tracks
+from generation.people.config import parse_people
 from trainer.config import suggestion
 from workflow.addresses import check_path
 from workflow.people import STARTS_FROM
@@ -27,6 +28,8 @@ def check_plan(plan: Plan) -> None:
     plan.people.check()
     num_frames = {name: _check_words(plan, name) for name in plan.datasets_of("render")}
     num_frames |= {name: known.clip_length for name, known in plan.datasets.items() if known.clip_length}
+    for name in plan.datasets_of("people"):
+        _check_people(plan, name)
     for dataset in plan.datasets.values():
         _check_shards(dataset)
     for benchmark in plan.benchmarks.values():
@@ -57,8 +60,16 @@ def _check_words(plan: Plan, dataset: str) -> int:
     return config.num_frames
 
 
+def _check_people(plan: Plan, dataset: str) -> None:
+    """Hold what is drawn against what generation knows."""
+    try:
+        parse_people(plan.people.words(dataset))
+    except ValueError as error:
+        raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
+
+
 def _check_shards(dataset: Dataset) -> None:
-    if dataset.is_rendered and dataset.num_shards > MOST_SHARDS:
+    if dataset.is_made_here and dataset.num_shards > MOST_SHARDS:
         enough = -(-dataset.num_clips // 10_000)
         raise ValueError(
             f"datasets.{dataset.name}: {dataset.num_clips} clips at clips_per_shard={dataset.clips_per_shard} are "
@@ -96,12 +107,13 @@ def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
         shared = range(
             max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
         )
-        is_of_a_kind = tested.is_made_here and (tested.source, tested.split) == (trained.source, trained.split)
-        if is_of_a_kind and shared:
+        is_same = tested.is_made_here and tested.source == trained.source and tested.split == trained.split
+        if is_same and shared:
+            of_split, or_split = (f" of split {tested.split}", ", or its split") if tested.is_rendered else ("", "")
             raise ValueError(
                 f"{who} scores on scenes that stages.{stage} trains on: {tested.name} and "
-                f"{trained.name} share seeds {shared.start}:{shared.stop} of split {tested.split}; "
-                f"change datasets.{tested.name}.first_seed, or its split"
+                f"{trained.name} share seeds {shared.start}:{shared.stop}{of_split}; "
+                f"change datasets.{tested.name}.first_seed{or_split}"
             )
 
 

@@ -300,13 +300,16 @@ class Plan:
 
     def steps(self) -> Iterator[Step]:
         """Every job of the whole graph, in an order in which they can run."""
-        if self.datasets_of("render"):
+        rendered = [known for known in self.datasets.values() if known.is_rendered or known.panoramas]
+        if rendered:
             yield Step("render_environment", {}, ("data/envs/render.json",))
         yield from (Step(*step) for step in self.people.steps_of_bodies())
-        used = {self.datasets[name].assets for name in self.datasets_of("render")}
+        used = {known.assets for known in rendered}
         for assets, rule in (("open", "render_assets"), ("kubric", "mirror_assets")):
             if assets in used:
                 yield Step(rule, {}, (f"data/assets/{assets}.json",))
+        for assets in sorted({known.assets for known in self.datasets.values() if known.panoramas}):
+            yield Step("panoramas", {"assets": assets}, (f"data/panoramas/{assets}.npz",))
         for path in self.downloads():
             yield Step("fetch", {"file": path}, (path,))
         for dataset in self.datasets.values():

@@ -28,8 +28,8 @@ FORMAT = "frameline-provenance/1"
 ROOT = Path(__file__).resolve().parents[1]
 """Where our code is."""
 MADE_HERE = (
-    "results", "data/assets", "data/bodies", "data/clips", "data/deepspeed_op", "data/envs", "data/shards",
-    "data/tracks",
+    "results", "data/assets", "data/bodies", "data/clips", "data/deepspeed_op", "data/envs",
+    "data/panoramas", "data/shards", "data/tracks",
 )  # fmt: skip
 """Folders in which every file is of the graph, so that one without provenance was changed by hand or put there."""
 

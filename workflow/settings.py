@@ -69,6 +69,12 @@ class Dataset:
         return self.source == "people"
 
     @property
+    def panoramas(self) -> list[str]:
+        """The file with what drawn people stand before, where that is a panorama."""
+        is_needed = self.is_drawn and self.overrides.get("background") == "panorama"
+        return [f"data/panoramas/{self.assets}.npz"] if is_needed else []
+
+    @property
     def is_made_here(self) -> bool:
         """Whether it comes from seeds, shard by shard, and not from files."""
         return self.is_rendered or self.is_drawn

@@ -42,6 +42,7 @@ SOURCES = {
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "body_packages": Source(files=("workflow/envs/body.txt",)),
     "body": Source(("generation.people.commands:make_body",), files=("workflow/envs/body.txt",), packages=("numpy",)),
+    "panoramas": Source(("generation.panorama:write_panoramas",), files=(RENDERER,)),
     "draw_people": Source(
         ("generation.people.commands:run_people",),
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),

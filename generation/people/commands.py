@@ -1,9 +1,12 @@
 """`python -m generation body` writes a body file, `python -m generation people` draws a shard of clips of people."""
 
 import argparse
+import subprocess
 from pathlib import Path
 
+from generation.environment import installed_versions, renderer_command, renderer_environment
 from generation.people.packages import install
+from shards.files import appearing
 from shards.people.body import Body, read_body, write_body
 
 LICENCE = "https://smpl-x.is.tue.mpg.de"
@@ -40,8 +43,28 @@ def add_commands(commands: argparse._SubParsersAction, parse_range) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="PREFIX.tar, .zarr and .json")
     command.add_argument("--dataset", default="people", help="first part of the clips' names; default: %(default)s")
     command.add_argument("--codec", default="png", help="of the frames; default: %(default)s")
+    command.add_argument("--panoramas", type=Path, metavar="NPZ", help="what is behind, with background=panorama")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. resolution=64 near_m=0.5,1.0")
     command.set_defaults(run=run_people)
+
+
+def add_panoramas(command: argparse.ArgumentParser) -> None:
+    """Options of `panoramas`; the command that adds it knows where packs and the renderer are."""
+    command.add_argument("--out", type=Path, required=True, metavar="NPZ")
+    command.set_defaults(run=run_panoramas)
+
+
+def run_panoramas(options: argparse.Namespace) -> int:
+    """Write the lights of a pack as panoramas."""
+    installed_versions(options.renderer)  # says how to get a renderer that is missing
+    with appearing(options.out) as temporary:
+        arguments = ("--assets", str(options.assets.absolute()), "--out", str(temporary.absolute()))
+        command = renderer_command(options.renderer.absolute(), "panorama", *arguments)
+        result = subprocess.run(command, env=renderer_environment(1), capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ValueError((result.stderr.strip().splitlines() or [f"{options.assets}: no panoramas"])[-1])
+    print(f"{options.out}: {options.out.stat().st_size:,} bytes")
+    return 0
 
 
 def run_packages(options: argparse.Namespace) -> int:
@@ -88,11 +111,14 @@ def make_body(options: argparse.Namespace) -> Body:
 def run_people(options: argparse.Namespace) -> int:
     """Draw and pack clips."""
     from generation.people.config import parse_people
+    from generation.people.panoramas import read_panoramas
     from generation.people.scene import make_clip
     from shards.pack import pack_clips
 
     config, body = parse_people(options.overrides), read_body(options.body)
-    clips = (make_clip(config, body, seed, f"{options.dataset}-{seed:06d}") for seed in options.seeds)
+    panoramas = read_panoramas(options.panoramas) if options.panoramas else None
+    keys = {seed: f"{options.dataset}-{seed:06d}" for seed in options.seeds}
+    clips = (make_clip(config, body, seed, key, panoramas=panoramas) for seed, key in keys.items())
     content = pack_clips(clips, options.out, options.codec)
     print(
         f"{options.out}.tar: {len(content['clips'])} clips of {config.num_frames} pictures, {content['bytes']:,} bytes"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from generation.config import parse_words
 
-BACKGROUNDS = ("noise", "plain")
+BACKGROUNDS = ("noise", "plain", "panorama")
+SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,9 @@ class PeopleConfig:
     shape_limit: float = 2.5
     """Shape coefficients are normal with variance 1, cut here."""
     background: str = "noise"
-    """noise: a gradient and soft random patches; plain: one colour."""
+    """noise: a gradient and soft random patches; plain: one colour; panorama: places of an asset pack's HDRIs."""
+    split: str = "train"
+    """Which panoramas: those of test are held out."""
     background_m: float = 12.0
     """How far along the camera's axis what is behind is, metres."""
     has_floor: bool = True
@@ -72,6 +75,8 @@ class PeopleConfig:
             raise ValueError(f"near_share={self.near_share} must lie in 0..1")
         if self.background not in BACKGROUNDS:
             raise ValueError(f"background={self.background!r}: use one of {', '.join(BACKGROUNDS)}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r}: use one of {', '.join(SPLITS)}")
         for name in ("focal_mm", "background_m", "clearance", "shape_limit"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")

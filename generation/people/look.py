@@ -62,9 +62,13 @@ def draw_look(body: Body, rng: np.random.Generator) -> Look:
     )
 
 
-def shade(body: Body, look: Look, drawn: Drawn, normals: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32: Lambert's law on smooth normals (V, 3) in camera axes; 0 where no body is."""
-    vertex_light = look.ambient + (1 - look.ambient) * np.clip(normals @ (rotation @ look.light), 0, 1)  # (V,)
+def light_vertices(look: Look, normals: np.ndarray) -> np.ndarray:
+    """(V,) float32, how bright vertices of these normals (V, 3), in the person's axes, are: Lambert's law."""
+    return look.ambient + (1 - look.ambient) * np.clip(normals @ look.light, 0, 1)
+
+
+def shade(body: Body, look: Look, drawn: Drawn, vertex_light: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32: colours lit by what is between vertices (V,); 0 where no body is."""
     face = drawn.face[drawn.mask]
     light = (vertex_light[body.faces[face]] * drawn.weights[drawn.mask]).sum(-1)
     picture = np.zeros((*drawn.face.shape, 3), np.float32)

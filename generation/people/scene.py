@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from generation.people.config import PeopleConfig
-from generation.people.look import Look, draw_background, draw_floor, draw_look, shade
+from generation.people.look import Look, draw_background, draw_floor, draw_look, light_vertices, shade
+from generation.people.panoramas import Panoramas, Surroundings
 from generation.people.pose import BodyState, draw_state
 from generation.people.view import View, draw_view
 from shards.clip import Clip
@@ -21,6 +22,26 @@ ATTEMPTS = 50
 """So many cameras may show too little of a body before that is an error."""
 MIN_DEPTH_M = 0.1
 """All of a body is so far in front of its camera."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One body in its pose and clothes, in its own axes: the same for all cameras of a clip."""
+
+    body: Body
+    state: BodyState
+    look: Look
+    posed: Posed
+    """Of one body: (1, V, 3) and (1, J, 3)"""
+    light: np.ndarray
+    """(V,) float32, how bright each vertex is"""
+    surroundings: Surroundings | None
+    """What is behind, if that is a panorama"""
+
+    @property
+    def floor_m(self) -> float:
+        """y of the lowest vertex: where the floor is."""
+        return float(self.posed.vertices_m[..., 1].max())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,16 +65,24 @@ class Frame:
     focal_px: float
 
 
-def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: str, *, first_camera: int = 0) -> Clip:
+def make_clip(
+    config: PeopleConfig,
+    body: Body,
+    seed: int | Sequence[int],
+    key: str,
+    *,
+    first_camera: int = 0,
+    panoramas: Panoramas | None = None,
+) -> Clip:
     """The clip of a seed: one body in one pose, config.num_frames cameras from `first_camera` on (what they look at
     goes round).
 
-    Raises ValueError where no camera shows enough.
+    Raises ValueError where no camera shows enough, and where a background of panoramas has none.
     """
     rng = np.random.default_rng(seed)
-    state, look = draw_state(config, body, rng), draw_look(body, rng)
+    subject = draw_subject(config, body, rng, panoramas)
     numbers = range(first_camera, first_camera + config.num_frames)
-    frames = [draw_frame(config, body, state, look, number, rng) for number in numbers]
+    frames = [draw_frame(config, subject, number, rng) for number in numbers]
     joints_m = np.stack([frame.joints_m for frame in frames])
     num_frames = len(frames)
     person = Person(
@@ -62,7 +91,7 @@ def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: 
         centre_px=np.full((num_frames, 2), config.resolution / 2, np.float32),
         pelvis_m=joints_m[:, 0],
         joints_m=joints_m,
-        shape=np.tile(state.shape, (num_frames, 1)),
+        shape=np.tile(subject.state.shape, (num_frames, 1)),
         rotations=np.stack([frame.rotations for frame in frames]),
         parts=np.stack([frame.parts for frame in frames]),
     )
@@ -73,25 +102,45 @@ def make_clip(config: PeopleConfig, body: Body, seed: int | Sequence[int], key: 
         visible=np.stack([frame.seen for frame in frames]),
         depth_m=np.stack([frame.depth_m for frame in frames]),
         person=person,
-        metadata={"recipe": describe(config, body)} | ({"seed": seed} if isinstance(seed, int) else {}),
+        metadata={"recipe": describe(config, body, panoramas)}
+        | ({"seed": seed} if isinstance(seed, int) else {})
+        | ({"scene": {"hdri": subject.surroundings.name}} if subject.surroundings else {}),
     )
 
 
-def describe(config: PeopleConfig, body: Body) -> dict:
+def describe(config: PeopleConfig, body: Body, panoramas: Panoramas | None = None) -> dict:
     """What a clip's metadata says of its making, and an index of all its clips."""
-    return {"people": asdict(config), "body": {"name": body.name, "digest": body.digest}}
+    recipe = {"people": asdict(config), "body": {"name": body.name, "digest": body.digest}}
+    return recipe | ({"panoramas": panoramas.digest} if panoramas and config.background == "panorama" else {})
 
 
-def draw_frame(
-    config: PeopleConfig, body: Body, state: BodyState, look: Look, number: int, rng: np.random.Generator
-) -> Frame:
-    """The picture of the `number`th camera; others are drawn until enough of the body is in it."""
+def draw_subject(
+    config: PeopleConfig, body: Body, rng: np.random.Generator, panoramas: Panoramas | None = None
+) -> Subject:
+    """A random shape, pose and look of a body, and where it is."""
+    state, look = draw_state(config, body, rng), draw_look(body, rng)
     posed = pose_body(body, state.shape[None], state.rotations[None])
-    floor_m = float(posed.vertices_m[0, :, 1].max())
+    light = light_vertices(look, vertex_normals(posed.vertices_m[0], body.faces))
+    surroundings = None
+    if config.background == "panorama":
+        if panoramas is None:
+            raise ValueError(
+                "background=panorama needs the panoramas of an asset pack: --panoramas FILE, which "
+                "python -m generation panoramas writes; people that are drawn while they are learned from have none"
+            )
+        name = str(rng.choice(panoramas.of_split(config.split)))
+        turn = float(rng.uniform(0, 2 * np.pi))
+        surroundings = Surroundings(name=name, picture=panoramas.pictures[name], turn=turn)
+    return Subject(body=body, state=state, look=look, posed=posed, light=light, surroundings=surroundings)
+
+
+def draw_frame(config: PeopleConfig, subject: Subject, number: int, rng: np.random.Generator) -> Frame:
+    """The picture of the `number`th camera; others are drawn until enough of the body is in it."""
+    body, floor_m = subject.body, subject.floor_m
     for _ in range(ATTEMPTS):
-        view = draw_view(config, body, posed.joints_m[0].astype(np.float64), floor_m, number, rng)
-        joints_m = _seen_from(view, posed.joints_m[0])
-        vertices_m = _seen_from(view, posed.vertices_m[0])
+        view = draw_view(config, body, subject.posed.joints_m[0].astype(np.float64), floor_m, number, rng)
+        joints_m = _seen_from(view, subject.posed.joints_m[0])
+        vertices_m = _seen_from(view, subject.posed.vertices_m[0])
         if vertices_m[:, 2].min() < MIN_DEPTH_M:
             continue
         centre = np.full(2, config.resolution / 2)
@@ -103,9 +152,8 @@ def draw_frame(
         drawn = draw(vertices_m, body.faces, view.focal_px, centre, (config.resolution,) * 2)
         if not drawn.mask.any():
             continue
-        picture, depth_m = _paint(config, body, look, view, Posed(vertices_m=vertices_m, joints_m=joints_m), drawn,
-                                  floor_m, rng)  # fmt: skip
-        rotations = state.rotations.copy()
+        picture, depth_m = _paint(config, subject, view, vertices_m, drawn, rng)
+        rotations = subject.state.rotations.copy()
         rotations[0] = view.rotation @ rotations[0]
         return Frame(
             picture=picture,
@@ -129,28 +177,30 @@ def _seen_from(view: View, points_m: np.ndarray) -> np.ndarray:
 
 
 def _paint(
-    config: PeopleConfig, body: Body, look: Look, view: View, seen: Posed, drawn: Drawn, floor_m: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    config: PeopleConfig, subject: Subject, view: View, vertices_m: np.ndarray, drawn: Drawn, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The picture (H, W, 3) uint8 and its depth (H, W) float32; a larger one is drawn for supersampling."""
-    size, factor = config.resolution, config.supersample
+    body, look, size, factor = subject.body, subject.look, config.resolution, config.supersample
     fine = drawn
     if factor > 1:
         centre = np.full(2, size * factor / 2)
-        fine = draw(seen.vertices_m, body.faces, view.focal_px * factor, centre, (size * factor,) * 2)
-    colours = draw_background(config, size, rng)
-    colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
+        fine = draw(vertices_m, body.faces, view.focal_px * factor, centre, (size * factor,) * 2)
     rays = _rays(view, size, 1)
+    fine_rays = rays if factor == 1 else _rays(view, size, factor)
+    if subject.surroundings:
+        colours = subject.surroundings.seen_along(fine_rays)
+    else:
+        colours = draw_background(config, size, rng)
+        colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
     z_m = np.full((size, size), config.background_m, np.float32)
     if config.has_floor:
-        coarse, squares = draw_floor(rays, view.position_m, floor_m, look)
+        coarse, squares = draw_floor(rays, view.position_m, subject.floor_m, look)
         z_m = np.minimum(z_m, coarse)
         floor = coarse
         if factor > 1:
-            floor, squares = draw_floor(_rays(view, size, factor), view.position_m, floor_m, look)
+            floor, squares = draw_floor(fine_rays, view.position_m, subject.floor_m, look)
         colours = np.where((floor < config.background_m)[..., None], squares, colours)
-    normals = vertex_normals(seen.vertices_m, body.faces)
-    colours = np.where(fine.mask[..., None], shade(body, look, fine, normals, view.rotation), colours)
+    colours = np.where(fine.mask[..., None], shade(body, look, fine, subject.light), colours)
     if factor > 1:
         colours = cv2.resize(colours.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     noisy = colours + config.sensor_noise * rng.standard_normal(colours.shape, np.float32)

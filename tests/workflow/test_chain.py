@@ -92,6 +92,32 @@ def make_graph(folder: Path, *, rate: float = 0.1, tracks: str = "few", device: 
     return folder
 
 
+def test_drawn_people_end_at_their_seeds_and_their_body(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    body, stem = write("data/bodies/toy.npz", "body"), "data/shards/people/shard-000000"
+    record("body", [], [body], {"body": "toy"}, spent=SPENT)
+    tar, depth = write(f"{stem}.tar", "frames"), Path(f"{stem}.zarr")
+    write(f"{depth}/c/0", "depth")
+    entry = {
+        "tar": Path(tar).name, "bytes": 6, "sha256": sha256_of(Path(tar)), "depth": depth.name,
+        "depth_sha256": sha256_of(depth), "clips": [{"key": str(seed), "seed": seed} for seed in range(4)],
+    }  # fmt: skip
+    made = write(f"{stem}.json", json.dumps(entry))
+    record("draw_people", [body], [made, tar], {"seeds": "0:4"}, spent=SPENT)
+    index = make_index("people", [made])
+    chain = read_chain(Path(index))
+    assert {name: link.role for name, link in chain.items()} == {
+        index: "index", made: "shard", body: "body", tar: "frames", depth.as_posix(): "depth"
+    }  # fmt: skip
+    assert chain[made].details == {"num_clips": 4, "scene_seeds": "0:4"}
+    assert show(index, capsys)[0] == 0
+    Path(tar).unlink()
+    code, told = show(index, capsys)
+    assert code == 1 and "gone" in told
+    sidecar_path(Path(body)).unlink()
+    assert "nothing beside it says how it was made" in show(index, capsys)[1]
+
+
 @pytest.fixture
 def graph(tmp_path):
     return make_graph(tmp_path / "one")

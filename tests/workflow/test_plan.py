@@ -264,7 +264,7 @@ def test_videos_are_packed_as_their_data_set_says(with_videos):
 
 def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
     people = {"source": "human_data", "path": "labels/pdhuman_train.npz", "body": "smplx", "images": "my images"}
-    config = config | {"bodies": {"smplx": {"source": "smplx", "path": "SMPLX_NEUTRAL.npz"}}}
+    config["bodies"] = {"smplx": {"source": "smplx", "path": "SMPLX_NEUTRAL.npz"}}
     plan = Plan(put(config, "datasets.pdhuman", people | {"truncate_shape": True}))
     body = "data/bodies/smplx.npz"
     assert plan.body_files("pdhuman") == [body] and plan.body_files("tiny") == []

@@ -37,10 +37,33 @@ rule body:
         )
 
 
+# Real places as backgrounds, for data sets with `background: panorama`: Blender reads the HDRIs.
+rule panoramas:
+    input:
+        environment="data/envs/render.json",
+        assets="data/assets/{assets}.json",
+    output:
+        "data/panoramas/{assets}.npz",
+    log:
+        "logs/panoramas/{assets}.log",
+    benchmark:
+        "logs/benchmarks/panoramas/{assets}.tsv"
+    wildcard_constraints:
+        assets="open|kubric",
+    params:
+        made=made("panoramas"),
+    shell:
+        recorded(
+            "python -m generation panoramas --assets data/assets/{wildcards.assets} --out {output}"
+            " --renderer data/envs/render/bin/python > {log} 2>&1"
+        )
+
+
 # Drawn and packed at once: pictures of people take less time than files of theirs would.
 rule draw_people:
     input:
         body=lambda wildcards: plan.body_files(wildcards.dataset),
+        panoramas=lambda wildcards: plan.datasets[wildcards.dataset].panoramas,
     output:
         tar="data/shards/{dataset}/shard-{shard}.tar",
         entry="data/shards/{dataset}/shard-{shard}.json",
@@ -55,9 +78,12 @@ rule draw_people:
         seeds=lambda wildcards: plan.datasets[wildcards.dataset].seeds(wildcards.shard),
         codec=lambda wildcards: plan.datasets[wildcards.dataset].codec,
         overrides=lambda wildcards: quote(plan.people.words(wildcards.dataset)),
+        panoramas=lambda wildcards, input: " ".join(
+            f"--panoramas {path}" for path in input.panoramas
+        ),
     shell:
         recorded(
             "python -m generation people --seeds {params.seeds} --body {input.body} --dataset {wildcards.dataset}"
-            " --codec {params.codec} --out data/shards/{wildcards.dataset}/shard-{wildcards.shard} {params.overrides}"
-            " > {log} 2>&1"
+            " --codec {params.codec} --out data/shards/{wildcards.dataset}/shard-{wildcards.shard}"
+            " {params.panoramas} {params.overrides} > {log} 2>&1"
         )
