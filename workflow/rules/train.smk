@@ -10,6 +10,7 @@ rule train_stage:
         teachers=teachers_of,
         validation=ancient(validation_of),
         deciding=deciding_validation_of,
+        body=body_of_stage,
     output:
         weights="results/{stage}/weights.safetensors",
         untrained="results/{stage}/untrained.safetensors",
