@@ -107,6 +107,11 @@ def deepspeed_op_of(wildcards):
     return [plan.deepspeed_op] if wildcards.stage in plan.deepspeed_stages else []
 
 
+def body_of_stage(wildcards):
+    """The body file of the people that a stage learns from."""
+    return plan.body_files(plan.recipes[wildcards.stage]["data"]["dataset"])
+
+
 def first_weights(wildcards):
     """The weights that a stage starts from, if it starts from another stage."""
     source = plan.recipes[wildcards.stage]["init_from"]

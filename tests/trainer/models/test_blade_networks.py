@@ -171,3 +171,16 @@ def test_transformers_is_asked_for_by_name():
             build("blade_depthnet", backbone="dav2_tiny")
     else:
         pytest.skip("transformers is installed")
+
+
+def test_one_seed_gives_one_start_whatever_the_depth():
+    nets = {}
+    for depth in ("none", "oracle", "predicted"):
+        torch.manual_seed(0)
+        nets[depth] = build("blade_posenet", **POSE, depth=depth, depthnet=TRUNK | PAPER).state_dict()
+    shared = [key for key in nets["oracle"] if not key.startswith(("injection.", "depthnet."))]
+    assert shared
+    for key in shared:
+        assert torch.equal(nets["none"][key], nets["oracle"][key]) and torch.equal(
+            nets["none"][key], nets["predicted"][key]
+        )

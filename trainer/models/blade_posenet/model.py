@@ -60,10 +60,11 @@ class PoseNet(nn.Module):
         self.places = perceptron(2, dim, dim, num_layers=2)
         self.found = nn.Linear(3 + channels + NUM_GEOMETRY, dim)
         self.decoder = QueryDecoder(joints, dim, config.num_layers, config.num_heads, config.feedforward)
-        self.injection = None if config.depth == "none" else DepthInjection(dim)
         self.rotation_head = perceptron(dim, dim, 6)
         self.rest = nn.Parameter(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(joints, 1))  # (J, 6)
         self.shape_head = perceptron(dim * joints, config.head_width, config.num_shapes)
+        # Last, so that one seed gives one start whatever the depth.
+        self.injection = None if config.depth == "none" else DepthInjection(dim)
         self.depthnet = build_depthnet(config.depthnet) if config.depthnet and config.depth != "oracle" else None
         if self.depthnet:
             self.depthnet.requires_grad_(False).eval()
