@@ -62,11 +62,6 @@ class Plan:
         """Names of the data sets whose shards are packed here from files."""
         return [name for name, dataset in self.datasets.items() if not dataset.is_drawn and not dataset.is_remote]
 
-    @property
-    def indexed_here(self) -> list[str]:
-        """Names of the data sets whose index is made of shards that are here."""
-        return [name for name, dataset in self.datasets.items() if not dataset.is_remote]
-
     def is_available(self, dataset: str) -> bool:
         """Whether a data set can be had here without a download: made here, packed, elsewhere, or its file is there."""
         known = self.datasets[dataset]

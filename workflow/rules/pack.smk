@@ -35,7 +35,7 @@ rule index:
     benchmark:
         "logs/benchmarks/index/{dataset}.tsv"
     wildcard_constraints:
-        dataset=any_of(plan.indexed_here),
+        dataset=any_of(plan.datasets.keys() - set(plan.datasets_of("remote"))),
     params:
         made=made("index"),
     shell:
