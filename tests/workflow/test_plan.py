@@ -74,7 +74,7 @@ def put(config, dotted, value):
         ("benchmarks.tiny_heldout.predictions", {"mine": "a/mine.npz"},
          "one file for the modes first and strided; write {mode} in its path, for example a/mine.{mode}.npz"),
         ("benchmarks.tiny_heldout.predictions", {"mine": "mine.pkl"}, "benchmarks.tiny_heldout.predictions.mine: "),
-        ("stages.lucas_kanade", {}, "stages.lucas_kanade: this is the name of a tracker that needs no training"),
+        ("stages.lucas_kanade", {}, "stages.lucas_kanade: this is the name of a row that needs no training"),
         ("benchmarks.lbm", {"dataset": "tiny"}, "'lbm' names a benchmark and a stage"),
         ("datasets.tiny", {"source": "render", "num_clips": 1_000_001, "clips_per_shard": 1},
          "1000001 shards, and a shard is a job; with clips_per_shard=101 they are 10000"),
@@ -243,6 +243,7 @@ def test_videos_are_packed_as_their_data_set_says(with_videos):
 
 def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
     people = {"source": "human_data", "path": "labels/pdhuman_train.npz", "body": "smplx", "images": "my images"}
+    config = config | {"bodies": {"smplx": {"source": "smplx", "path": "SMPLX_NEUTRAL.npz"}}}
     plan = Plan(put(config, "datasets.pdhuman", people | {"truncate_shape": True}))
     body = "data/bodies/smplx.npz"
     assert plan.body_files("pdhuman") == [body] and plan.body_files("tiny") == []
