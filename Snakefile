@@ -73,7 +73,7 @@ rule blade:
     input:
         of_stages_of_people("weights.safetensors"),
         of_stages_of_people("curves.png"),
-        tables_of(plan.people_benchmarks),
+        tables_of_people,
         "results/blade.html",
 
 
@@ -89,6 +89,7 @@ rule all:
         rules.train.input,
         tables_of(plan.available_benchmarks),
         rules.report.input,
+        page_of_people(),
 
 
 onsuccess:

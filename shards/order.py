@@ -1,6 +1,7 @@
 """The order in which clips are read, as pure functions: nothing depends on ranks, workers or what came before."""
 
 import functools
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,36 @@ def sample_ids(
     first = (step * world_size + rank) * batch_size
     positions = range(first, first + batch_size)
     return [(p // num_clips, permutation(num_clips, seed, p // num_clips)[p % num_clips]) for p in positions]
+
+
+def mixed_ids(
+    sizes: Sequence[int],
+    shares: Sequence[float],
+    *,
+    seed: int,
+    step: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[tuple[int, int]]:
+    """The (draw, clip) pairs that `rank` reads in `step` of several data sets, of which a sample is one with its share.
+
+    A clip's number counts on from one data set of so many clips (`sizes`) to the next. Every sample is drawn by itself:
+    first a data set, then one of its clips, all equally likely; it may come again at any time. `draw` numbers the
+    samples of all steps, so that each has random numbers of its own. As in `sample_ids` a rank takes its slice of the
+    step's global batch, which is a function of the seed, the step and its size.
+    """
+    if not all(sizes) or len(sizes) != len(shares):
+        raise ValueError(f"data sets of {list(sizes)} clips with shares {list(shares)}: each needs a clip and a share")
+    check_reader("rank", rank, world_size)
+    total = batch_size * world_size
+    draws = np.random.default_rng([seed, step, zlib.crc32(b"mixture")]).random((total, 2))
+    bounds = np.cumsum(shares)
+    which = np.searchsorted(bounds[:-1] / bounds[-1], draws[:, 0], side="right")  # (total,)
+    first = np.cumsum([0, *sizes[:-1]])
+    numbers = first[which] + (draws[:, 1] * np.array(sizes)[which]).astype(int)
+    mine = range(rank * batch_size, (rank + 1) * batch_size)
+    return [(step * total + place, int(numbers[place])) for place in mine]
 
 
 def deal(

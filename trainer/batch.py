@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from shards import ClipStore, sample_ids
+from shards import ClipStore
 from shards.shelf import NotFetchedError
 from trainer.augment import Plan, apply_plan, candidate_frames, draw_plan, name_frames
 from trainer.config import DataConfig, Recipe
+from trainer.mixture import ClipStores, clips_of_step
 
 Sample = dict[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
@@ -122,15 +123,15 @@ def choose_queries(
 
 
 class ClipBatches(Dataset):
-    """One rank's batches by their positions.
+    """One rank's batches by their positions, of one data set or of several that are mixed.
 
     With on_error `skip`, a position whose clip cannot be used gets the next clip that its own generator draws, so no
     rank falls behind and a resumed run does the same; batches then hold num_skipped (B,) too. It may be handed to
     spawned processes: they share which clips were named on stderr already.
     """
 
-    def __init__(self, index: Path, config: DataConfig, seed: int, make: MakeSample = make_sample):
-        self.store = ClipStore(index)
+    def __init__(self, index: Path | Sequence[Path], config: DataConfig, seed: int, make: MakeSample = make_sample):
+        self.store = ClipStores([index] if isinstance(index, str | Path) else index)
         self.config, self.seed, self.make = config, seed, make
         self.is_named = torch.zeros(len(self.store), dtype=torch.bool).share_memory_()
 
@@ -145,18 +146,20 @@ class ClipBatches(Dataset):
         """One sample. Raises ValueError for a clip that cannot be used, with `skip` after SKIPS_IN_A_ROW others."""
         rng = sample_rng(self.seed, epoch, self.store.keys[number])
         config = replace(self.config, num_frames=num_frames, min_frames=None)
+        store, place = self.store.find(number)
+        first = number - place  # of the clip's data set: another clip is of the same one
         if config.on_error == "stop":
-            return self.make(self.store, number, config, rng)
+            return self.make(store, place, config, rng)
         for num_skipped in range(SKIPS_IN_A_ROW):
             try:
-                sample = self.make(self.store, number, config, rng)
+                sample = self.make(store, place, config, rng)
                 return sample | {"num_skipped": np.array(num_skipped)}
             except NotFetchedError:
                 raise  # a server that is away must not decide what a model is trained on
             except ValueError as error:
-                self._name(number, error)
+                self._name(first + place, error)
                 last = error
-            number = int(rng.integers(len(self.store)))
+            place = int(rng.integers(len(store)))
         raise ValueError(f"{SKIPS_IN_A_ROW} clips in a row cannot be used, the last because: {last}")
 
     def _name(self, number: int, error: ValueError) -> None:
@@ -176,17 +179,22 @@ def window_length(config: DataConfig, seed: int, step: int) -> int:
 class StepSampler(Sampler):
     """For each step from `start` the positions that this rank reads: resuming needs the step and nothing else."""
 
-    def __init__(self, num_clips: int, recipe: Recipe, *, start: int, num_steps: int, rank: int, world_size: int):
+    def __init__(
+        self, num_clips: int | Sequence[int], recipe: Recipe, *, start: int, num_steps: int, rank: int, world_size: int
+    ):
+        """`num_clips`: of the data set, or of each one of a mixture."""
         super().__init__()
-        self.num_clips, self.start, self.num_steps = num_clips, start, num_steps
+        self.sizes = (num_clips,) if isinstance(num_clips, int) else tuple(num_clips)
+        self.start, self.num_steps = start, num_steps
         self.rank, self.world_size, self.seed = rank, world_size, recipe.training.seed
         self.config = recipe.data
         self.batch_size = recipe.training.batch_size * recipe.training.accumulation_steps
 
     def __iter__(self) -> Iterator[list[Position]]:
         for step in range(self.start, self.num_steps):
-            clips = sample_ids(
-                self.num_clips,
+            clips = clips_of_step(
+                self.config,
+                self.sizes,
                 seed=self.seed,
                 step=step,
                 batch_size=self.batch_size,
@@ -202,7 +210,7 @@ class StepSampler(Sampler):
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples into a batch; clips of one batch must have one frame size."""
-    sizes = {sample["video"].shape[1:3] for sample in samples}
+    sizes = {sample["video"].shape[1:3] for sample in samples if "video" in sample}
     if len(sizes) > 1:
         raise ValueError(
             f"clips of several sizes in one batch: {sorted(sizes)}; set data.crop_size, or pack data sets of one size"
@@ -275,7 +283,7 @@ def _die_with_training() -> None:
 
 def make_loader(
     recipe: Recipe,
-    index: Path,
+    index: Path | Sequence[Path],
     *,
     start: int,
     num_steps: int,
@@ -287,6 +295,6 @@ def make_loader(
     uint8, queries, tracks, visible."""
     batches = ClipBatches(index, recipe.data, recipe.training.seed, make)
     sampler = StepSampler(
-        len(batches.store), recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
+        batches.store.sizes, recipe, start=start, num_steps=num_steps, rank=rank, world_size=world_size
     )
     return Loader(batches, sampler)

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from shards.files import write_bytes
-from trainer.config import NO_WEIGHTS, Recipe, as_dict, from_dict
+from trainer.config import Recipe, as_dict, from_dict, no_weights
 
 METADATA_KEY = "frameline"
 """One metadata entry only: safetensors writes several in no fixed order, and equal weights must have equal bytes."""
@@ -20,13 +20,14 @@ METADATA_KEY = "frameline"
 def save_weights(path: Path, model: nn.Module, recipe: Recipe) -> None:
     """Write a model's state dict with what of its recipe decides it; the same weights give the same bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    deciding = {key: value for key, value in as_dict(recipe).items() if key not in NO_WEIGHTS}
+    values = as_dict(recipe)
+    deciding = {key: value for key, value in values.items() if key not in no_weights(values)}
     metadata = {METADATA_KEY: json.dumps({"recipe": deciding}, sort_keys=True)}
     write_bytes(path, save(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
-    """Read weights that `save_weights` wrote: state dict and recipe (NO_WEIGHTS at their defaults).
+    """Read weights that `save_weights` wrote: state dict and recipe (what decides no weights at its defaults).
 
     Raises ValueError for anything else.
     """

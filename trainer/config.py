@@ -27,7 +27,7 @@ NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
 STRATEGIES = ("ddp", "fsdp", "hsdp")
 """How processes share a model (trainer.strategy)."""
-SCHEDULES = ("warmup_cosine", "one_cycle")
+SCHEDULES = ("warmup_cosine", "one_cycle", "constant")
 """Functions of trainer.optim."""
 SCORES = {
     "delta_avg": "average_pts_within_thresh",
@@ -36,6 +36,10 @@ SCORES = {
     **{f"delta_{pixels}": f"pts_within_{pixels}" for pixels in (1, 2, 4, 8, 16)},
 }
 """Scores of a validation, fractions of 1, and their names in eval.tapvid."""
+PEOPLE_ERRORS = ("depth_error", "relative_depth_error", "inverse_depth_error", "joint_error", "vertex_error")
+"""Errors of a validation on people (metres, and their names in eval.people.metrics): the lowest is the best."""
+KEEPS = ("last", "best")
+"""Which weights a training hands on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class OptimizerConfig:
     name: str = "adamw"
     schedule: str = "warmup_cosine"
     """warmup_cosine (LBM, train.md: linear from 1e-5 of the peak, then a cosine to zero) or one_cycle (CoTracker3:
-    torch's OneCycleLR, half a cosine up from 1/25 of the peak and half a cosine down)."""
+    torch's OneCycleLR, half a cosine up from 1/25 of the peak and half a cosine down) or constant (BLADE)."""
     learning_rate: float = 5.0e-4
     """The peak."""
     weight_decay: float = 1.0e-5
@@ -55,7 +59,10 @@ class OptimizerConfig:
     """Share of the steps up to the peak (OneCycleLR's pct_start)."""
     extra_steps: int = 0
     """one_cycle: the cycle ends so many steps after the training."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: float | None = 1.0
+    """null: gradients are not clipped."""
+    learning_rate_factors: dict[str, float] = field(default_factory=dict)
+    """By the names of parts of the model (`head`): their learning rate is so many times that of the rest."""
 
     def __post_init__(self) -> None:
         if self.name != "adamw":
@@ -68,6 +75,11 @@ class OptimizerConfig:
             raise ValueError(
                 f"optimizer.extra_steps={self.extra_steps} must be at least 0, and 0 unless schedule=one_cycle"
             )
+        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
+            raise ValueError(f"optimizer.max_gradient_norm={self.max_gradient_norm} must be positive, or null")
+        for name, factor in self.learning_rate_factors.items():
+            if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
+                raise ValueError(f"optimizer.learning_rate_factors.{name}={factor!r} must be a positive number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +103,9 @@ class TrainingConfig:
     seed: int = 42
     save_every: int = 500
     """Steps between two checkpoints."""
+    keep: str = "last"
+    """Which weights are handed on as weights.safetensors: the last, or the best of the validation, which counts into
+    the run's identity then."""
     keep_checkpoints: int = 1
     """The newest so many stay in the run's folder; never part of its identity."""
     max_step_minutes: float | None = 30.0
@@ -105,6 +120,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ValueError(f"training.strategy={self.strategy}: {suggestion(self.strategy, STRATEGIES)}")
+        if self.keep not in KEEPS:
+            raise ValueError(f"training.keep={self.keep}: {suggestion(self.keep, KEEPS)}")
         if self.max_step_minutes is not None and self.max_step_minutes <= 0:
             raise ValueError(f"training.max_step_minutes={self.max_step_minutes} must be positive, or null")
         if self.compile and self.strategy != "ddp":
@@ -140,13 +157,14 @@ class ValidationConfig:
     query_mode: str = "first"
     """TAP-Vid's first or strided."""
     best_by: str = "delta_avg"
-    """The score whose highest value makes best.safetensors."""
+    """The score whose highest value, or the error whose lowest, makes best.safetensors."""
 
     def __post_init__(self) -> None:
         if self.query_mode not in ("first", "strided"):
             raise ValueError(f"validation.query_mode={self.query_mode}; use first or strided")
-        if self.best_by not in SCORES:
-            raise ValueError(f"validation.best_by={self.best_by}: {suggestion(self.best_by, SCORES)}")
+        if self.best_by not in (*SCORES, *PEOPLE_ERRORS):
+            known = suggestion(self.best_by, (*SCORES, *PEOPLE_ERRORS))
+            raise ValueError(f"validation.best_by={self.best_by}: {known}")
         for name in ("every_steps", "memory_size", "num_videos"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -187,6 +205,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.training.num_steps is None) == (self.training.num_epochs is None):
             raise ValueError(f"stage {self.stage}: set exactly one of training.num_steps and training.num_epochs")
+        if self.training.keep == "best" and not self.validation.dataset:
+            raise ValueError(
+                f"stage {self.stage}: training.keep=best needs a validation: set validation.dataset, or keep=last"
+            )
+        if self.pseudo_labels and self.data.mixture:
+            raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
             raise ValueError(
                 f"stage {self.stage}: training.precision={self.training.precision}; use fp32, bf16 or fp16"
@@ -282,7 +306,10 @@ def _explain(stage: str, message: str) -> str:
     if "Could not override '" in message:
         key = message.split("Could not override '")[1].split("'")[0]
         recipe, _ = compose_launch(stage)
-        return f"unknown key '{key}', {suggestion(key, flat_keys(dataclasses.asdict(recipe)))}"
+        known = flat_keys(dataclasses.asdict(recipe))
+        if key in known:  # a mapping that has other keys
+            return f"stage {stage}: {key} is a mapping with other keys already; write {key}=null before this one"
+        return f"unknown key '{key}', {suggestion(key, known)}"
     return message
 
 
@@ -310,13 +337,21 @@ def from_dict(values: dict[str, Any]) -> Recipe:
 
 
 def what_decides(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the weights: all but NO_WEIGHTS, HOW_IT_RUNS and `exp_name`."""
-    values = {key: value for key, value in as_dict(recipe).items() if key not in (*NO_WEIGHTS, "exp_name")}
+    """What of a recipe decides the weights: all but `no_weights`, HOW_IT_RUNS and `exp_name`."""
+    values = as_dict(recipe)
+    values = {key: value for key, value in values.items() if key not in (*no_weights(values), "exp_name")}
     for section, names in HOW_IT_RUNS.items():
         values[section] = {key: value for key, value in values[section].items() if key not in names}
     if recipe.training.global_batch_size is not None:
         del values["training"]["accumulation_steps"]  # it follows from the number of processes
     return values
+
+
+def no_weights(recipe: dict[str, Any]) -> tuple[str, ...]:
+    """Sections of a recipe (`as_dict`) that cannot change its weights: NO_WEIGHTS, but for the validation where the
+    weights that it finds the best are kept."""
+    keeps_best = recipe["training"]["keep"] == "best"
+    return tuple(section for section in NO_WEIGHTS if not (keeps_best and section == "validation"))
 
 
 def recipe_digest(recipe: Recipe) -> str:

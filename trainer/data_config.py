@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainer.people.config import PeopleData
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -9,6 +11,9 @@ class DataConfig:
 
     dataset: str
     """Name of a packed data set: its index is data/shards/<dataset>/index.json."""
+    mixture: dict[str, float] | None = None
+    """Shares of several data sets by name, `dataset` among them: every sample is drawn by itself, first a data set,
+    then one of its clips. null: `dataset` alone, all of its clips in every epoch."""
     num_frames: int = 24
     """Length of the window that is cut from a clip."""
     min_frames: int | None = None
@@ -68,8 +73,13 @@ class DataConfig:
     blur_kernel: int = 11
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Bounds of the uniform sigma, for each frame anew."""
+    people: PeopleData | None = None
+    """For stages that learn of people, whose samples are single frames: of what is above, they read `dataset`,
+    `num_workers`, `prefetch_factor` and `on_error` only. null: for stages that track points."""
 
     def __post_init__(self) -> None:
+        if self.mixture is not None:
+            self._check_mixture(self.mixture)
         if self.on_error not in ("stop", "skip"):
             raise ValueError(f"data.on_error={self.on_error}; use stop or skip")
         if self.blur_kernel % 2 == 0:
@@ -98,3 +108,16 @@ class DataConfig:
         ):  # fmt: skip
             if not 0 < low <= high or (name == "patch_size" and low == high):
                 raise ValueError(f"data.{name}=[{low}, {high}]: give two positive bounds, the smaller one first")
+
+    def _check_mixture(self, mixture: dict[str, float]) -> None:
+        shares = list(mixture.values())
+        is_share = [isinstance(share, int | float) and 0 < share <= 1 for share in shares]
+        if not all(is_share) or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"data.mixture={mixture}: shares must be above 0 and sum to 1")
+        if self.dataset not in mixture:
+            raise ValueError(f"data.dataset={self.dataset} is none of data.mixture, {', '.join(mixture)}: name one")
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of all data sets that are read, in the order in which their clips count."""
+        return [self.dataset] if self.mixture is None else sorted(self.mixture)

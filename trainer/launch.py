@@ -10,7 +10,7 @@ from torch import nn
 
 from shards import ClipStore
 from shards.files import write_bytes
-from trainer.batch import loader_context, make_loader, make_sample
+from trainer.batch import MakeSample, loader_context, make_loader, make_sample
 from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
@@ -20,16 +20,19 @@ from trainer.interruption import EXIT_CODE, Interrupted, StopRequest, signals_he
 from trainer.loop import State, restore, train, validate_now
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
+from trainer.people.samples import make_people_sample
+from trainer.people.validation import PeopleValidator
 from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
 from trainer.published import read_published
 from trainer.run import Run, describe_run, fit_to_processes, open_run, recipe_text
 from trainer.strategy import Objective, distribute, is_sharded, whole_model
-from trainer.validation import Best, Validator
+from trainer.validation import Best, Validator, say_score
 from trainer.wandb_mirror import WandbMirror, wandb_mirror
 
 BEST = "best.safetensors"
 """The weights with the best validation, in the output folder where there is a validation."""
+WEIGHTS = "weights.safetensors"
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -94,7 +97,8 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     restore(recipe, run, process, state)
     validator = None
     if run.validation_index:
-        validator = Validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
+        make_validator = PeopleValidator if recipe.data.people else Validator
+        validator = make_validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
     announce(recipe, run, process, state)
     with wandb_mirror(recipe, run, process) as mirror:
         if validator and state.owes_validation:
@@ -124,12 +128,12 @@ def train_rest(
         start_loader_server()
     loader = make_loader(
         recipe,
-        run.index,
+        run.indexes,
         start=state.step,
         num_steps=state.num_steps,
         rank=process.rank,
         world_size=process.world_size,
-        make=make_video_sample if state.labeller else make_sample,
+        make=sample_maker(recipe, state),
     )
     watch = Watch(recipe.training.max_step_minutes, recipe.exp_name, process.rank)
     with StopRequest(process) as stop, watch:
@@ -141,6 +145,13 @@ def train_rest(
             f"{recipe.exp_name}: {stop.signal_name} after step {state.step} of {state.num_steps}; saved in "
             f"{saved(state.step)}, and the same command goes on there"
         )
+
+
+def sample_maker(recipe: Recipe, state: State) -> MakeSample:
+    """What makes this training's samples: of people, or of videos with tracks or without."""
+    if recipe.data.people:
+        return make_people_sample
+    return make_video_sample if state.labeller else make_sample
 
 
 def start_loader_server() -> None:
@@ -162,21 +173,24 @@ def prepare(recipe: Recipe, run: Run, process: Process) -> State:
     model = task.build(recipe.model)
     if run.init_weights:
         load_into(model, task.fit_weights(read_published(run.init_weights), model), run.init_weights)
+    if hasattr(task, "get_ready"):
+        task.get_ready(model, recipe, run)
     if process.is_main and not run.untrained.exists():
         save_weights(run.untrained, model, recipe)
     model.to(process.device)
     if recipe.training.sync_batch_norm:
         synchronise_batch_norm(model, process.device)
     objective = distribute(recipe, process, Objective(model, task))
-    num_clips = len(ClipStore(run.index))
+    sizes = tuple(len(ClipStore(index)) for index in run.indexes)
     return State(
         model=model,
         objective=objective,
         optimizer=make_optimizer(model, recipe.optimizer, fused=process.device.type == "cuda"),
         scaler=torch.amp.GradScaler(process.device.type, enabled=recipe.training.precision == "fp16"),
         step=0,
-        num_steps=count_steps(recipe, run, num_clips, process),
-        num_clips=num_clips,
+        num_steps=count_steps(recipe, run, sum(sizes), process),
+        num_clips=sum(sizes),
+        sizes=sizes,
         labeller=make_labeller(recipe, run.teachers, run.index, process.device),
     )
 
@@ -215,13 +229,18 @@ def finish(recipe: Recipe, run: Run, model: nn.Module, best: Best | None) -> Non
     """Write the finished files and say where they are; best.safetensors is there where validation found a best one."""
     if best:
         write_bytes(run.output / BEST, run.best_weights(best.step).read_bytes())
-    save_weights(run.output / "weights.safetensors", model, recipe)
+    if recipe.training.keep == "last":
+        save_weights(run.output / WEIGHTS, model, recipe)
+    elif best:
+        write_bytes(run.output / WEIGHTS, run.best_weights(best.step).read_bytes())
+    else:
+        raise ValueError(f"{run.folder}: no validation gave a {recipe.validation.best_by}, so no weights are the best")
     write_bytes(run.output / "untrained.safetensors", run.untrained.read_bytes())
     write_bytes(run.output / "metrics.jsonl", run.metrics.read_bytes())
     write_bytes(run.output / "recipe.yaml", recipe_text(recipe).encode())
-    told = f"weights in {run.output}/weights.safetensors, curves in {run.output}/metrics.jsonl"
+    told = f"{recipe.training.keep} weights in {run.output / WEIGHTS}, curves in {run.output}/metrics.jsonl"
     if best:
-        measured = f"{recipe.validation.best_by} {100 * best.score:.1f}"
+        measured = f"{recipe.validation.best_by} {say_score(recipe.validation.best_by, best.score)}"
         told += f", best weights (step {best.step}, {measured}) in {run.output / BEST}"
     print(f"{recipe.exp_name}: {told}")
 

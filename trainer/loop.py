@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from shards import sample_ids
 from shards.files import remove
 from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
@@ -19,6 +18,7 @@ from trainer.config import Recipe
 from trainer.distributed import Process, mean_over_ranks
 from trainer.hang import Watch
 from trainer.interruption import StopRequest
+from trainer.mixture import clips_of_step
 from trainer.optim import learning_rate_at, set_learning_rate
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
@@ -45,6 +45,8 @@ class State:
     """Optimiser steps of the whole training."""
     num_clips: int
     """Clips of the data set: with the step they say what is read next."""
+    sizes: tuple[int, ...] = ()
+    """Clips of each data set, where several are mixed."""
     best: Best | None = None
     """The best validation so far."""
     labeller: Labeller | None = None
@@ -235,7 +237,8 @@ def position(recipe: Recipe, process: Process, state: State) -> dict[str, Any]:
     """
     seed, ranks = recipe.training.seed, range(process.world_size)
     batch_size = recipe.training.batch_size * recipe.training.accumulation_steps * process.world_size
-    clips = sample_ids(state.num_clips, seed=seed, step=state.step, batch_size=batch_size)
+    sizes = state.sizes or (state.num_clips,)
+    clips = clips_of_step(recipe.data, sizes, seed=seed, step=state.step, batch_size=batch_size)
     return {"random": [seed_of(seed, state.step, rank) for rank in ranks], "sampler": [list(clip) for clip in clips]}
 
 

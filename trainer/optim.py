@@ -5,27 +5,47 @@ import math
 import torch
 from torch import nn
 
-from trainer.config import OptimizerConfig
+from trainer.config import OptimizerConfig, suggestion
 
 WARMUP_START = 1.0e-5
 """First learning rate of `warmup_cosine` as a share of the peak (LBM's recipe)."""
 ONE_CYCLE_START = 1 / 25
 """First learning rate of `one_cycle` as a share of the peak: torch's div_factor, which CoTracker3's training keeps."""
+FACTOR = "learning_rate_factor"
+"""Key of a group of the optimiser: its learning rate is so many times the recipe's."""
 ONE_CYCLE_END = ONE_CYCLE_START / 1.0e4
 """The last one: torch's final_div_factor."""
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW over all parameters that need a gradient, norms and embeddings included (LBM's recipe)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    betas = (config.beta1, config.beta2)
+    """AdamW over all parameters that need a gradient, norms and embeddings included (LBM's recipe).
+
+    One group for each part of the model that learning_rate_factors names, and one for the rest. Raises ValueError for a
+    part that is not there, or has nothing to train.
+    """
+    groups: dict[str, list[nn.Parameter]] = {part: [] for part in (*config.learning_rate_factors, "")}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = name.split(".")[0]
+            groups[part if part in groups else ""].append(parameter)
+    for part in config.learning_rate_factors:
+        if not groups[part]:
+            known = suggestion(part, {name.split(".")[0] for name, _ in model.named_parameters()})
+            raise ValueError(f"optimizer.learning_rate_factors.{part}: the model trains no such part, {known}")
+    factors = {**config.learning_rate_factors, "": 1.0}
     return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=betas, fused=fused
+        [{"params": parameters, FACTOR: factors[part]} for part, parameters in groups.items() if parameters],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(config.beta1, config.beta2),
+        fused=fused,
     )
 
 
 def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
     """Learning rate of `step` (from 0) of a training of `num_steps`, by the recipe's schedule."""
+    if config.schedule == "constant":
+        return config.learning_rate
     if config.schedule == "one_cycle":
         return config.learning_rate * one_cycle(step, num_steps + config.extra_steps, config.warmup_fraction)
     return config.learning_rate * warmup_cosine(step, num_steps, config.warmup_fraction)
@@ -56,6 +76,6 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give all parameter groups the learning rate of this step."""
+    """Give all parameter groups the learning rate of this step, times their own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(FACTOR, 1.0)

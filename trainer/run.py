@@ -28,6 +28,8 @@ class Run:
     output: Path
     init_weights: Path | None
     validation_index: Path | None = None
+    mixed: tuple[Path, ...] = ()
+    """The indexes of all data sets of data.mixture, in the order of their names; `index` is one of them."""
     teachers: tuple[Path, ...] = ()
     """The files behind pseudo_labels.teachers, in their order."""
     origin: dict[str, Any] = field(default_factory=dict)
@@ -40,6 +42,11 @@ class Run:
     def sharded_checkpoint(self, step: int) -> Path:
         """The folder of the state after `step` steps of processes that each hold a shard of it."""
         return self.folder / f"checkpoint-{step:08}.sharded"
+
+    @property
+    def indexes(self) -> tuple[Path, ...]:
+        """The indexes of what is read."""
+        return self.mixed or (self.index,)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -65,11 +72,18 @@ def _find_index(shards_root: str, dataset: str) -> Path:
     return find_shelf(f"{shards_root.rstrip('/')}/{dataset}/index.json").path
 
 
+def _find_packed(shards_root: str, dataset: str) -> Path:
+    """The index of a data set that is read; ValueError where it is not packed."""
+    index = _find_index(shards_root, dataset)
+    if not index.is_file():
+        raise ValueError(f"{index}: data set '{dataset}' is not packed; run `snakemake data` first")
+    return index
+
+
 def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
     """Find the inputs of a training and derive its folder; raises ValueError for what is missing."""
-    index = _find_index(paths.shards_root, recipe.data.dataset)
-    if not index.is_file():
-        raise ValueError(f"{index}: data set '{recipe.data.dataset}' is not packed; run `snakemake data` first")
+    index = _find_packed(paths.shards_root, recipe.data.dataset)
+    mixed = [_find_packed(paths.shards_root, name) for name in recipe.data.datasets] if recipe.data.mixture else []
     validation_index = None
     if recipe.validation.dataset:
         validation_index = _find_index(paths.shards_root, recipe.validation.dataset)
@@ -94,6 +108,9 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         "source": paths.source_digest,
         "world_size": world_size if recipe.training.global_batch_size is None else None,
     } | ({"teachers": [sha256_of(path) for path in teachers]} if teachers else {})
+    if recipe.training.keep == "best":
+        parts["validation_index"] = sha256_of(validation_index)
+    parts |= {"mixture": [sha256_of(path) for path in mixed]} if mixed else {}
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Run(
         identity=identity,
@@ -102,6 +119,7 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         output=Path(paths.output_dir or f"results/{recipe.exp_name}"),
         init_weights=init_weights,
         validation_index=validation_index,
+        mixed=tuple(mixed),
         teachers=teachers,
         origin={
             "run": identity[:12],

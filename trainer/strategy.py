@@ -1,6 +1,7 @@
 """How the processes of a training share its model: each has all of it (ddp), or a shard (fsdp, hsdp)."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Mapping
 
@@ -88,12 +89,12 @@ def no_sync_unless(last: bool, objective: nn.Module) -> contextlib.AbstractConte
     return objective.no_sync()
 
 
-def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
-    """Scale all gradients so that their norm over the whole model, sharded or not, is at most `max_norm`.
+def clip_gradients(model: nn.Module, max_norm: float | None) -> torch.Tensor:
+    """Scale all gradients so that their norm over the whole model, sharded or not, is at most `max_norm` (None: any).
 
     Returns the norm before, a scalar that is the same in all processes.
     """
-    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if max_norm is None else max_norm)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from eval.protocol import Truth
 from eval.score import mean_over_videos, score_video
 from trainer.checkpoint import save_weights
-from trainer.config import SCORES, Recipe
+from trainer.config import PEOPLE_ERRORS, SCORES, Recipe, suggestion
 from trainer.distributed import Process, copy_buffers_of_main, gather_from_ranks
 from trainer.predict import memory_size_of, predict_video
 from trainer.progress import Progress
@@ -21,7 +22,7 @@ from trainer.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The highest score so far, the step after which it was reached, and the digest of how it was measured."""
+    """The best score so far (of an error the lowest), the step after which it was reached, and how it was measured."""
 
     score: float
     step: int
@@ -33,26 +34,41 @@ class Validator:
 
     def __init__(self, recipe: Recipe, run: Run, process: Process, steps_per_epoch: int):
         self.recipe, self.config, self.run, self.process = recipe, recipe.validation, run, process
-        self.truth = Truth(run.validation_index)
+        self.truth = self.open_truth()
         self.names = self.truth.names[: self.config.num_videos]
         if not self.names:
             raise ValueError(
                 f"{self.truth.path}: holds no video to validate on; pack some, or set validation.dataset=null"
             )
+        if self.config.best_by not in self.measures:
+            known = suggestion(self.config.best_by, self.measures)
+            raise ValueError(f"validation.best_by={self.config.best_by} is none of stage {recipe.stage}: {known}")
         self.every = self.config.every_steps or max(1, steps_per_epoch)
-        self.memory_size = self.config.memory_size or memory_size_of(self.truth.dataset)
+        self.facts = self.say_facts()
         # What makes two scores comparable. How often they are taken does not.
-        measured = asdict(self.config) | {
-            "every_steps": None, "truth": self.truth.sha256, "memory_size": self.memory_size,
-        }  # fmt: skip
+        measured = asdict(self.config) | {"every_steps": None, "truth": self.truth.sha256} | self.facts
         self.settings = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is measured."""
+        return tuple(SCORES)
+
+    def open_truth(self):
+        """What the model is held against: `names`, `path`, `dataset` and `sha256` are asked of it."""
+        return Truth(self.run.validation_index)
+
+    def say_facts(self) -> dict[str, Any]:
+        """What else decides the scores: logged beside them."""
+        self.memory_size = self.config.memory_size or memory_size_of(self.truth.dataset)
+        return {"memory_size": self.memory_size}
 
     def is_due(self, done: int, num_steps: int) -> bool:
         """Whether the model is scored when `done` steps are done."""
         return done % self.every == 0 or done == num_steps
 
     def scores(self, model: nn.Module) -> dict[str, float | None]:
-        """Mean over videos of every score in SCORES, as a fraction; None where no video defines it.
+        """Mean over videos of every measure (SCORES are fractions); None where no video defines it.
 
         Rank r tracks videos r, r + world_size, ...: each works at its own share, and what they wait for is one exchange
         of numbers. The result does not depend on how many ranks there are. All ranks call it together.
@@ -61,20 +77,21 @@ class Validator:
         process = self.process
         own = self.names[process.rank :: process.world_size]
         with evaluating(model):
-            rows = [self._score(model, name) for name in own]
+            rows = [self.score(model, name) for name in own]
         num_rows = math.ceil(len(self.names) / process.world_size)
-        table = torch.full((num_rows, len(SCORES)), torch.nan, dtype=torch.float64)  # (videos of a rank, scores)
+        table = torch.full((num_rows, len(self.measures)), torch.nan, dtype=torch.float64)  # (videos of a rank, scores)
         for number, row in enumerate(rows):
             table[number] = torch.tensor(row, dtype=torch.float64)
         gathered = gather_from_ranks(table.to(process.device))
         of_videos = torch.stack(gathered, 1).flatten(0, 1)[: len(self.names)].tolist()  # in the order of names
         videos = {
-            name: {key: None if math.isnan(value) else value for key, value in zip(SCORES, row, strict=True)}
+            name: {key: None if math.isnan(value) else value for key, value in zip(self.measures, row, strict=True)}
             for name, row in zip(self.names, of_videos, strict=True)
         }
         return mean_over_videos(videos)[0]
 
-    def _score(self, model: nn.Module, name: str) -> list[float]:
+    def score(self, model: nn.Module, name: str) -> list[float]:
+        """The measures of one video, NaN where it does not define one."""
         mode = self.config.query_mode
         prediction = predict_video(model, self.truth, name, mode, self.memory_size)
         values = score_video(self.truth.video(name, mode), prediction, mode, where=f"validation on {self.truth.path}")
@@ -88,7 +105,7 @@ class Validator:
         """The best so far once `scores` of `step` are known; a score measured in another way is no rival."""
         score = scores[self.config.best_by]
         rival = best if self.is_own(best) else None
-        if score is None or (rival and score <= rival.score):
+        if score is None or (rival and not is_better(self.config.best_by, score, rival.score)):
             return rival
         return Best(score=score, step=step, settings=self.settings)
 
@@ -103,9 +120,10 @@ class Validator:
         if best and best.step == step and self.process.is_main:
             save_weights(self.run.best_weights(step), model, self.recipe)
         value = scores[self.config.best_by]
-        told = f"{self.config.best_by} {_percent(value)} on {self.truth.dataset} after step {step}"
-        told += f", best {_percent(best.score)} after step {best.step}" if best else ""
-        progress.log_validation(step, {"dataset": self.truth.dataset, "memory_size": self.memory_size} | scores, told)
+        name = self.config.best_by
+        told = f"{name} {say_score(name, value)} on {self.truth.dataset} after step {step}"
+        told += f", best {say_score(name, best.score)} after step {best.step}" if best else ""
+        progress.log_validation(step, {"dataset": self.truth.dataset} | self.facts | scores, told)
         return best
 
 
@@ -123,8 +141,16 @@ def forget_other_best(run: Run, best: Best | None) -> None:
             path.unlink()
 
 
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.1f}"
+def is_better(name: str, score: float, other: float) -> bool:
+    """Whether a score is higher than another one, or an error lower."""
+    return score < other if name in PEOPLE_ERRORS else score > other
+
+
+def say_score(name: str, value: float | None) -> str:
+    """A score as a percentage, an error of people in its own unit."""
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if name in PEOPLE_ERRORS else f"{100 * value:.1f}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ ROLES = {
     "predict": "predictions",
     "baseline": "predictions",
     "adopt": "predictions",
+    "draw_overlay": "pictures",
     "index": "index",
     "pack": "shard",
     "draw_people": "shard",

@@ -9,6 +9,7 @@ from generation.config import parse_recipe, parse_tracks
 from generation.people.config import parse_people
 from trainer.config import suggestion
 from workflow.addresses import check_path
+from workflow.people import STARTS_FROM
 from workflow.settings import Dataset
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def check_plan(plan: Plan) -> None:
     for name, recipe in plan.recipes.items():
         _check_edges(plan, name, recipe)
     _check_order(plan)
+    plan.people.check()
     num_frames = {name: _check_words(plan, name) for name in plan.datasets_of("render")}
     num_frames |= {name: known.clip_length for name, known in plan.datasets.items() if known.clip_length}
     for name in plan.datasets_of("people"):
@@ -71,18 +73,21 @@ def _check_shards(dataset: Dataset) -> None:
 def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: dict[str, int]) -> None:
     """Hold what a training reads against what its data set has, where that is known: clips, and frames of a clip."""
     data, training = recipe["data"], recipe["training"]
-    dataset = plan.datasets[data["dataset"]]
-    frames = num_frames.get(dataset.name)
-    if frames is not None and data["num_frames"] > frames:
-        raise ValueError(
-            f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
-            f"train with data.num_frames={frames} or make longer clips"
-        )
+    datasets = [plan.datasets[name] for name in plan.datasets_of_stage(stage)]
+    for dataset in datasets if data["people"] is None else ():  # of people a sample is one frame
+        frames = num_frames.get(dataset.name)
+        if frames is not None and data["num_frames"] > frames:
+            raise ValueError(
+                f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
+                f"train with data.num_frames={frames} or make longer clips"
+            )
     batch_size, steps, processes = training["batch_size"], training["accumulation_steps"], plan.stages[stage].processes
     global_batch = training["global_batch_size"] or batch_size * steps * processes
-    if training["num_epochs"] is not None and dataset.is_rendered and dataset.num_clips < global_batch:
+    num_clips, names = sum(dataset.num_clips for dataset in datasets), ", ".join(one.name for one in datasets)
+    is_known = all(dataset.is_rendered for dataset in datasets)
+    if training["num_epochs"] is not None and is_known and num_clips < global_batch:
         raise ValueError(
-            f"stages.{stage}: an epoch of {dataset.num_clips} clips ({dataset.name}) has no whole batch of "
+            f"stages.{stage}: an epoch of {num_clips} clips ({names}) has no whole batch of "
             f"{global_batch} (batch_size {batch_size} x accumulation_steps {steps} x {processes} processes); lower one "
             "of them, or set training.num_steps and training.num_epochs=null"
         )
@@ -91,8 +96,7 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
 def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
     """A seed is a scene: none that a model is scored on may be trained on."""
     tested = plan.datasets[dataset]
-    for stage, recipe in plan.recipes.items():
-        trained = plan.datasets[recipe["data"]["dataset"]]
+    for stage, trained in _trained_on(plan):
         shared = range(
             max(tested.all_seeds.start, trained.all_seeds.start), min(tested.all_seeds.stop, trained.all_seeds.stop)
         )
@@ -106,12 +110,19 @@ def _check_scenes(plan: Plan, who: str, dataset: str) -> None:
             )
 
 
+def _trained_on(plan: Plan) -> Iterator[tuple[str, Dataset]]:
+    """Every stage with each data set that it trains on."""
+    for stage in plan.recipes:
+        yield from ((stage, plan.datasets[name]) for name in plan.datasets_of_stage(stage))
+
+
 def _check_edges(plan: Plan, stage: str, recipe: dict[str, Any]) -> None:
-    dataset, source = recipe["data"]["dataset"], recipe["init_from"]
-    if dataset not in plan.datasets:
-        raise ValueError(
-            f"stages.{stage}: data.dataset={dataset} is not under datasets:, {suggestion(dataset, plan.datasets)}"
-        )
+    source, key = recipe["init_from"], "data.mixture: " if recipe["data"]["mixture"] else "data.dataset="
+    for dataset in plan.datasets_of_stage(stage):
+        if dataset not in plan.datasets:
+            raise ValueError(
+                f"stages.{stage}: {key}{dataset} is not under datasets:, {suggestion(dataset, plan.datasets)}"
+            )
     validated = recipe["validation"]["dataset"]
     if validated and validated not in plan.datasets:
         raise ValueError(
@@ -122,7 +133,7 @@ def _check_edges(plan: Plan, stage: str, recipe: dict[str, Any]) -> None:
         raise ValueError(f"stages.{stage}: init_from={source} is not under stages:, {suggestion(source, plan.stages)}")
     if source:
         names = [each["model"]["name"] for each in (recipe, plan.recipes[source])]
-        if names[0] != names[1]:
+        if names[1] not in (names[0], *STARTS_FROM.get(names[0], ())):
             raise ValueError(f"stages.{stage}: init_from={source} gives weights of {names[1]}, this one is {names[0]}")
     labels = plan.labels.get(stage)
     for teacher in labels.stages if labels else ():

@@ -11,6 +11,8 @@ from workflow.settings import CONSTANT, Benchmark, BodySource, Dataset, Stage
 
 MODELS = ("blade_depthnet", "blade_posenet")
 """Models of trainer/models that say where a person is, not where points go."""
+STARTS_FROM = {"blade_posenet": ("blade_depthnet",)}
+"""Models that may start from the weights of another one, which is a part of them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,11 @@ class People:
     stages: tuple[str, ...]
     """Those that train a model of people, in their order."""
     training_sets: Mapping[str, str]
-    """The data set that each of these stages learns from."""
+    """The data set that each of these stages learns from; of a mixture the one that its recipe calls `dataset`."""
+    mixtures: Mapping[str, tuple[str, ...]]
+    """All that it learns from."""
+    body_files: Mapping[str, str | None]
+    """The body file that each of these stages is given."""
 
     @classmethod
     def of(
@@ -43,6 +49,8 @@ class People:
             benchmarks={n: b for n, b in benchmarks.items() if b.dataset in datasets and datasets[b.dataset].is_people},
             stages=chosen,
             training_sets={name: recipes[name]["data"]["dataset"] for name in chosen},
+            mixtures={n: tuple(recipes[n]["data"]["mixture"] or [recipes[n]["data"]["dataset"]]) for n in chosen},
+            body_files={name: (recipes[name]["data"]["people"] or {}).get("body") for name in chosen},
         )
 
     # Data
@@ -83,20 +91,41 @@ class People:
         """Every name that a row may have."""
         return [CONSTANT, *self.stages]
 
+    def check(self) -> None:
+        """Raise ValueError for a stage that learns from clips of the other kind, and for a table without rows."""
+        for stage, name in ((stage, name) for stage, names in self.mixtures.items() for name in names):
+            if not self.datasets[name].is_people:
+                raise ValueError(
+                    f"stages.{stage}: data.dataset={name} has no people; name one with a body, "
+                    "such as a data set of source: people"
+                )
+            body, expected = self.body_files[stage], f"data/bodies/{self.datasets[name].body}.npz"
+            if body not in (None, expected):
+                raise ValueError(f"stages.{stage}: data.people.body={body}, but {name} has the body {expected}")
+        for name in self.benchmarks:
+            if not self.rows(name):
+                raise ValueError(
+                    f"benchmarks.{name}: no stage learns from people of the body '{self._body_name(name)}'; add one, "
+                    "or remove the benchmark"
+                )
+
     def rows(self, benchmark: str) -> list[str]:
         """Names of the rows of a benchmark's tables, in their order; the constant is that of a stage's training set."""
-        asked = self.benchmarks[benchmark].trackers
-        rows = self.all if self.stages else []
-        return [row for row in rows if asked is None or row in asked]
+        asked, body = self.benchmarks[benchmark].trackers, self._body_name(benchmark)
+        fitting = [stage for stage, name in self.training_sets.items() if self.datasets[name].body == body]
+        return [row for row in ([CONSTANT, *fitting] if fitting else []) if asked is None or row in asked]
 
     def body(self, benchmark: str) -> str:
         """The body file that a benchmark's people were made with."""
-        return f"data/bodies/{self.datasets[self.benchmarks[benchmark].dataset].body}.npz"
+        return f"data/bodies/{self._body_name(benchmark)}.npz"
 
     def training_set(self, benchmark: str) -> str:
         """The data set whose constant a benchmark's table has: that of the first stage with the benchmark's body."""
-        body = self.datasets[self.benchmarks[benchmark].dataset].body
+        body = self._body_name(benchmark)
         return next(name for name in self.training_sets.values() if self.datasets[name].body == body)
+
+    def _body_name(self, benchmark: str) -> str | None:
+        return self.datasets[self.benchmarks[benchmark].dataset].body
 
     def files(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz"), scores ("json") or overlays ("png") of a benchmark."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.config import as_words
-from trainer.config import HOW_IT_RUNS, NO_WEIGHTS, as_dict, compose, flat_keys
+from trainer.config import HOW_IT_RUNS, as_dict, compose, flat_keys, no_weights
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
@@ -139,6 +139,11 @@ class Plan:
 
     # Training and evaluation
 
+    def datasets_of_stage(self, stage: str) -> list[str]:
+        """Names of the data sets that a stage trains on: one, or those of its mixture."""
+        data = self.recipes[stage]["data"]
+        return sorted(data["mixture"]) if data["mixture"] else [data["dataset"]]
+
     def validation_index(self, stage: str) -> list[str]:
         """The index that a stage is validated on during its training, if it is."""
         dataset = self.recipes[stage]["validation"]["dataset"]
@@ -183,9 +188,10 @@ class Plan:
     def recipe_words(self, stage: str, section: str = "") -> str:
         """What decides a stage's weights, or one section of it, as sorted key=value.
 
-        NO_WEIGHTS decide nothing, nor does HOW_IT_RUNS.
+        Sections of `no_weights` decide nothing (they have no words), nor does HOW_IT_RUNS.
         """
-        recipe = {key: value for key, value in self.recipes[stage].items() if key not in NO_WEIGHTS}
+        whole = self.recipes[stage]
+        recipe = {key: {} if key in no_weights(whole) else value for key, value in whole.items()}
         for name, keys in HOW_IT_RUNS.items():
             recipe[name] = {key: value for key, value in recipe[name].items() if key not in keys}
         recipe = recipe[section] if section else recipe
@@ -195,7 +201,7 @@ class Plan:
         """What decides which rules the graph has."""
         return {
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
-            "stages": {name: [recipe["data"]["dataset"], recipe["init_from"]] for name, recipe in self.recipes.items()}
+            "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
@@ -252,6 +258,8 @@ class Plan:
             return self.trackers.score_facts(wildcards)
         if rule == "table":
             return {"scores": short_digest(self.files_of_benchmark(wildcards["benchmark"], "json"))}
+        if rule == "score_people":
+            return {"most_failed": str(self.benchmarks[wildcards["people"]].most_failed)}
         if rule == "people_table":
             return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
         if rule == "rulegraph":

@@ -147,6 +147,8 @@ class Benchmark:
     """Whether trackers that follow all queries of a video together are to follow each by itself: the official rule."""
     metrics: tuple[str, ...] = ()
     """Metrics of other benchmarks in the tables, beside TAP-Vid's own: names of eval.score.METRIC_GROUPS."""
+    most_failed: float = 0.5
+    """Of people: the share of frames whose camera may fail before scoring is an error."""
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.people.predictions import NONE, PersonPrediction, write_predictions
+from eval.people.predictions import PREDICTED, PersonPrediction, write_predictions
 from eval.people.truth import PeopleTruth
 from shards.people.camera import Camera, project
 
@@ -31,7 +31,7 @@ def predict_constant(training: str | Path, index: str | Path, body: str | Path, 
         repeat(name, constant, len(person.focal_px), np.array(size[::-1], np.float32))
         for name, person, size in truth.people()
     )
-    header = {"model": CONSTANT, "condition": NONE, "body": truth.body.digest, "truth_sha256": truth.sha256}
+    header = {"model": CONSTANT, "condition": PREDICTED, "body": truth.body.digest, "truth_sha256": truth.sha256}
     return write_predictions(out, clips=clips, **header)
 
 

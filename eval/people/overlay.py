@@ -51,9 +51,9 @@ def draw_overlays(predictions_path: str | Path, index: str | Path, body_path: st
     columns = [draw_column(truth, predictions.clip(shown.name), shown) for shown in choose(truth, predictions, count)]
     images = [image for row in zip(*columns, strict=True) for image in row]
     about = PngInfo()
-    about.add_text(
-        SUBJECT, json.dumps([truth.dataset, model_name(predictions.model, predictions.condition), truth.body.name])
-    )
+    has_pose = predictions.clip(truth.names[0]).rotations is not None
+    model = model_name(predictions.model, predictions.condition, has_pose=has_pose)
+    about.add_text(SUBJECT, json.dumps([truth.dataset, model, truth.body.name]))
     content = io.BytesIO()
     contact_sheet(images, num_columns=len(columns)).save(content, "PNG", pnginfo=about)
     return content.getvalue()

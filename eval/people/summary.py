@@ -1,8 +1,9 @@
 """Metrics of frames -> means over frames, by distance too, with intervals over clips.
 
-A clip is one body in one pose: its frames are no independent draws, so whole clips are resampled (cluster bootstrap,
-percentile interval; Efron and Tibshirani, An Introduction to the Bootstrap, 1993). It says what other bodies of this
-kind would give; nothing of another training.
+A clip of drawn people is one body in one pose: its frames are no independent draws, so whole clips are resampled
+(cluster bootstrap, percentile interval; Efron and Tibshirani, An Introduction to the Bootstrap, 1993). It says what
+other clips of this kind would give; nothing of another training. Where each clip is one image (labels of photographs),
+images of one person count as independent, and intervals are too narrow.
 """
 
 from __future__ import annotations

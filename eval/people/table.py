@@ -40,9 +40,9 @@ class PeopleTable:
         """What the numbers are of."""
         first = self.scores[0]
         return (
-            f"Body model: {self.body} ({first['body']['num_vertices']:,} vertices). {first['num_clips']:,} bodies, "
+            f"Body model: {self.body} ({first['body']['num_vertices']:,} vertices). {first['num_clips']:,} clips, "
             f"{first['num_frames']:,} frames; means over frames, in brackets {first['confidence']:.0%} intervals over "
-            "bodies. No camera: frames whose camera could not be solved; they count as 0 in mIoU and P-mIoU, and not "
+            "clips. No camera: frames whose camera could not be solved; they count as 0 in mIoU and P-mIoU, and not "
             "in f and T_xy."
         )
 
@@ -70,12 +70,12 @@ def read_people_tables(paths: Iterable[str | Path]) -> list[PeopleTable]:
 
 def row_name(score: dict) -> str:
     """The name of a score's row."""
-    return model_name(score["model"], score["condition"])
+    return model_name(score["model"], score["condition"], has_pose="vertex_error" in score["mean"])
 
 
-def model_name(model: str, condition: str) -> str:
-    """The model's name, with the depth that its pose was made for where that is not its own."""
-    return model + CONDITION_MARKS[condition]
+def model_name(model: str, condition: str, *, has_pose: bool) -> str:
+    """The model's name, with the depth that its pose, if it has one, was made for where that is not its own."""
+    return model + (CONDITION_MARKS[condition] if has_pose else "")
 
 
 def format_value(metric: str, value: float | None, *, sign: str = "") -> str:
@@ -156,7 +156,7 @@ def render_csv(tables: Sequence[PeopleTable]) -> str:
 
 
 def render_people_comparison(first_path: str | Path, second_path: str | Path, seed: int = 0) -> str:
-    """Two scores of the same frames, metric by metric: the paired difference over bodies with its interval.
+    """Two scores of the same frames, metric by metric: the paired difference over clips with its interval.
 
     Raises ValueError, with both files, where they cannot be compared.
     """
@@ -179,6 +179,6 @@ def render_people_comparison(first_path: str | Path, second_path: str | Path, se
             ]
         )
     names = [row_name(first), row_name(second)]
-    header = ["metric", *names, "difference", f"{first['confidence']:.0%} interval", "differs", "bodies"]
-    told = f"{first['benchmark']}, body model {first['body']['name']}; means over bodies, difference B - A."
+    header = ["metric", *names, "difference", f"{first['confidence']:.0%} interval", "differs", "clips"]
+    told = f"{first['benchmark']}, body model {first['body']['name']}; means over clips, difference B - A."
     return f"## {names[1]} against {names[0]}\n\n{told}\n\n{render_rows(header, rows)}\n"

@@ -103,3 +103,36 @@ def vertices_of(body, person, frame=0):
     """Vertices of a clip's person, by the body file."""
     part = slice(frame, frame + 1)
     return pose_body(body, person.shape[part], person.rotations[part], person.pelvis_m[part]).vertices_m[0]
+
+
+def write_model(path, model, num_joints=55):
+    """The model as SMPL-X's npz: joints after the 22 (hands, jaw, eyes) hang on wrists and head. The regressor
+    is one that makes the model's joints of its vertices, for every shape."""
+    rng = np.random.default_rng(4)
+    num_vertices, num_more = len(model.template), num_joints - 22
+    wanted = np.concatenate([model.joints[None], model.joint_directions])  # (1 + S, 22, 3)
+    known = np.concatenate([model.template[None], model.shape_directions])  # (1 + S, V, 3)
+    equations = np.concatenate([known.transpose(1, 0, 2).reshape(num_vertices, -1), np.ones((num_vertices, 1))], 1)
+    sides = np.concatenate([wanted.transpose(1, 0, 2).reshape(22, -1), np.ones((22, 1))], 1)
+    regressor = np.linalg.lstsq(equations.T, sides.T, rcond=None)[0].T  # (22, V): exact, as V is larger
+    owners = rng.choice([15, 20, 21], num_more)
+    weights = np.concatenate([model.weights, np.zeros((num_vertices, num_more))], 1)
+    for number, owner in enumerate(owners):  # each takes a part of the weight of what it hangs on
+        share = rng.uniform(0, 0.3, num_vertices) * weights[:, owner]
+        weights[:, 22 + number] += share
+        weights[:, owner] -= share
+    parents = np.concatenate([[2**32 - 1], model.parents[1:], owners]).astype(np.uint32)
+    bends = np.concatenate([model.pose_directions, rng.normal(size=(9 * num_more, num_vertices, 3))])
+    more = rng.normal(0, 0.01, (6, num_vertices, 3))
+    np.savez(
+        path,
+        v_template=model.template,
+        shapedirs=np.moveaxis(np.concatenate([model.shape_directions, more]), 0, -1),
+        posedirs=np.moveaxis(bends, 0, -1),
+        J_regressor=np.concatenate([regressor, regressor[owners]]),
+        weights=weights,
+        kintree_table=np.stack([parents, np.arange(num_joints, dtype=np.uint32)]),
+        f=model.toy.faces.astype(np.uint32),
+        part2num=np.array({"Head": 15}, object),
+    )
+    return path

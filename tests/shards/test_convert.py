@@ -219,7 +219,7 @@ def test_help_names_layouts_and_examples(capsys):
 def test_the_graph_takes_every_layout_of_others():
     schema = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
     dataset = yaml.safe_load(schema.read_text())["$defs"]["dataset"]
-    assert set(dataset["properties"]["source"]["enum"]) == set(SOURCES) - {"index"} | {"render"}
+    assert set(dataset["properties"]["source"]["enum"]) == set(SOURCES) - {"index"} | {"render", "people"}
     conditions = [branch["if"]["properties"]["source"] for branch in dataset["allOf"]]
     folders = [source for condition in conditions for source in condition.get("enum", [])]
     assert sorted(folders) == sorted(set(SOURCES) - {"index", "tapvid"})

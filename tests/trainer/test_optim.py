@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainer.config import OptimizerConfig, compose
-from trainer.optim import learning_rate_at
+from trainer.optim import learning_rate_at, make_optimizer, set_learning_rate
 
 GOLDEN = Path(__file__).parents[1] / "data" / "cotracker3" / "golden.npz"
 CONFIG = OptimizerConfig(learning_rate=5.0e-4, warmup_fraction=0.1)
@@ -25,6 +25,19 @@ def test_cosine_falls_to_zero():
     assert learning_rate_at(55, 100, CONFIG) == pytest.approx(2.5e-4)
     assert learning_rate_at(99, 100, CONFIG) == pytest.approx(5.0e-4 * 0.5 * (1 + math.cos(math.pi * 89 / 90)))
     assert learning_rate_at(100, 100, CONFIG) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_blades_rate_is_constant_and_some_parts_learn_faster():
+    config = OptimizerConfig(schedule="constant", learning_rate=1.0e-4, learning_rate_factors={"head": 2.0})
+    assert {learning_rate_at(step, 100, config) for step in range(100)} == {1.0e-4}
+    model = torch.nn.ModuleDict({"body": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
+    model.body.bias.requires_grad_(False)
+    optimizer = make_optimizer(model, config, fused=False)
+    set_learning_rate(optimizer, 3.0e-4)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {id(model.body.weight): 3.0e-4, id(model.head.weight): 6.0e-4, id(model.head.bias): 6.0e-4}
+    with pytest.raises(ValueError, match=r"learning_rate_factors.heat: the model trains no such part.*'head'"):
+        make_optimizer(model, OptimizerConfig(learning_rate_factors={"heat": 2.0}), fused=False)
 
 
 ONE_CYCLE = OptimizerConfig(schedule="one_cycle", learning_rate=5.0e-4, warmup_fraction=0.05, extra_steps=100)

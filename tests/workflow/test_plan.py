@@ -9,6 +9,7 @@ import yaml
 
 from eval import baselines as eval_baselines
 from trainer.models import TASKS, build
+from workflow.people import MODELS as MODELS_OF_PEOPLE
 from workflow.plan import Plan, index_path
 from workflow.settings import BASELINES
 from workflow.trackers import JOINT_MODELS
@@ -125,7 +126,9 @@ def test_the_graph_and_the_evaluation_know_the_same_baselines():
 
 
 def test_the_graph_knows_which_models_track_queries_together():
-    assert {name for name in TASKS if build(name).is_joint} == set(JOINT_MODELS)
+    trackers = TASKS.keys() - set(MODELS_OF_PEOPLE)
+    assert {name for name in trackers if build(name).is_joint} == set(JOINT_MODELS)
+    assert set(MODELS_OF_PEOPLE) <= TASKS.keys()
 
 
 def test_rows_are_baselines_stages_with_their_untrained_weights_and_predictions_from_elsewhere(config):
@@ -253,6 +256,24 @@ def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
         Plan(put(config, "datasets.pdhuman", {"source": "bedlam_cc", "path": "renders"}))
     with pytest.raises(ValueError, match=r"unknown key 'datasets\.tapvid_davis\.body'"):
         Plan(put(config, "datasets.tapvid_davis.body", "smplx"))
+
+
+def test_every_data_set_of_a_mixture_is_an_input(config):
+    other = {"source": "render", "num_clips": 4, "clips_per_shard": 2, "first_seed": 900}
+    other["overrides"] = config["datasets"]["tiny"]["overrides"]
+    words = [*config["stages"]["lbm"]["overrides"], "data.mixture={other:0.25,tiny:0.75}"]
+    mixed = put(put(config, "datasets.other", other), "stages.lbm.overrides", words)
+    plan = Plan(mixed)
+    assert plan.datasets_of_stage("lbm") == ["other", "tiny"] and Plan(config).datasets_of_stage("lbm") == ["tiny"]
+    assert plan.edges()["stages"]["lbm"] == ["other", "tiny", None]
+    assert "mixture.other=0.25 mixture.tiny=0.75" in plan.recipe_words("lbm", "data")
+    assert plan.facts("train_stage", {"stage": "lbm"}) != Plan(config).facts("train_stage", {"stage": "lbm"})
+    with pytest.raises(ValueError, match=r"stages\.lbm: data\.mixture: othr is not under datasets:, did you mean"):
+        Plan(put(mixed, "stages.lbm.overrides", [*words, "data.mixture=null", "data.mixture={othr:0.5,tiny:0.5}"]))
+    heldout = config["datasets"]["tiny_heldout"]
+    same_scenes = {key: heldout[key] for key in ("split", "first_seed") if key in heldout}
+    with pytest.raises(ValueError, match=r"scores on scenes that stages\.lbm trains on: tiny_heldout and other share"):
+        Plan(put(mixed, "datasets.other", other | same_scenes))
 
 
 def test_teachers_are_edges_of_the_graph(with_videos, config):

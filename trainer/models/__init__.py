@@ -6,10 +6,17 @@ from typing import Any
 from torch import nn
 
 from trainer.config import suggestion
+from trainer.models.blade_depthnet import task as blade_depthnet
+from trainer.models.blade_posenet import task as blade_posenet
 from trainer.models.cotracker3 import task as cotracker3
 from trainer.models.lbm import task as lbm
 
-TASKS: dict[str, ModuleType] = {"lbm": lbm, "cotracker3": cotracker3}
+TASKS: dict[str, ModuleType] = {
+    "lbm": lbm,
+    "cotracker3": cotracker3,
+    "blade_depthnet": blade_depthnet,
+    "blade_posenet": blade_posenet,
+}
 
 
 def build(name: str, **overrides: Any) -> nn.Module:

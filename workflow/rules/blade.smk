@@ -2,7 +2,9 @@
 # again; an edited drawing draws again.
 rule people_constant:
     input:
-        training=lambda wildcards: index_path(plan.people.training_set(wildcards.people)),
+        training=lambda wildcards: index_path(
+            plan.people.training_set(wildcards.people)
+        ),
         truth=truth_of_people,
         body=body_of,
     output:
@@ -57,10 +59,11 @@ rule score_people:
         "logs/benchmarks/score_people/{people}/{row}.tsv"
     params:
         made=made("score_people"),
+        most_failed=lambda wildcards: plan.benchmarks[wildcards.people].most_failed,
     shell:
         recorded(
             "python -m eval people-score --predictions {input.predictions} --truth {input.truth} --body {input.body}"
-            " --out {output} > {log} 2>&1"
+            " --most-failed {params.most_failed} --out {output} > {log} 2>&1"
         )
 
 
@@ -97,7 +100,9 @@ rule people_table:
     params:
         made=made("people_table"),
     shell:
-        recorded("python -m eval people-table {input} --out {output.markdown} > {log} 2>&1")
+        recorded(
+            "python -m eval people-table {input} --out {output.markdown} > {log} 2>&1"
+        )
 
 
 # The report of people alone: it waits for no tracker.

@@ -88,11 +88,22 @@ def shards_of(wildcards):
 
 
 def clips_of(wildcards):
-    return index_path(plan.recipes[wildcards.stage]["data"]["dataset"])
+    return [index_path(name) for name in plan.datasets_of_stage(wildcards.stage)]
 
 
 def validation_of(wildcards):
     return plan.validation_index(wildcards.stage)
+
+
+def deciding_validation_of(wildcards):
+    """The index that chooses the weights of a stage which keeps the best of them."""
+    keeps_best = plan.recipes[wildcards.stage]["training"]["keep"] == "best"
+    return plan.validation_index(wildcards.stage) if keeps_best else []
+
+
+def body_of_stage(wildcards):
+    """The body file of the people that a stage learns from."""
+    return plan.body_files(plan.recipes[wildcards.stage]["data"]["dataset"])
 
 
 def first_weights(wildcards):
@@ -152,6 +163,18 @@ def tables_of_badja(wildcards):
             "error: where is BADJA? snakemake badja --config badja_root=FOLDER (that of badja.pkl)"
         )
     return tables_of([plan.benchmarks["badja"]])
+
+
+def tables_of_people(wildcards):
+    if not plan.people_benchmarks:
+        raise WorkflowError(
+            "error: no benchmark of people is there; add one (config/blade_paper.yaml), or put its files where it says"
+        )
+    return tables_of(plan.people_benchmarks)
+
+
+def page_of_people():
+    return ["results/blade.html"] if plan.people_benchmarks else []
 
 
 def files_of_report(kind):

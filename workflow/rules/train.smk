@@ -1,6 +1,7 @@
 # Reads the index and never the tars: the index holds their digests, and the reader holds the tars against it.
-# Validation cannot change the outputs that are declared: a newer benchmark trains nothing again, and best.safetensors,
-# which is there where a stage is validated, is no output of the graph.
+# Where the last weights are kept, validation cannot change the outputs that are declared: a newer benchmark trains nothing
+# again, and best.safetensors, which is there where a stage is validated, is no output of the graph. Where the best ones are
+# kept (training.keep), it decides.
 # Resumes by itself: runs/<stage>/<identity>/ is private and survives a job that was killed.
 rule train_stage:
     input:
@@ -8,6 +9,8 @@ rule train_stage:
         init=first_weights,
         teachers=teachers_of,
         validation=ancient(validation_of),
+        deciding=deciding_validation_of,
+        body=body_of_stage,
     output:
         weights="results/{stage}/weights.safetensors",
         untrained="results/{stage}/untrained.safetensors",
@@ -33,6 +36,7 @@ rule train_stage:
         data=lambda wildcards: plan.recipe_words(wildcards.stage, "data"),
         optimizer=lambda wildcards: plan.recipe_words(wildcards.stage, "optimizer"),
         training=lambda wildcards: plan.recipe_words(wildcards.stage, "training"),
+        validation=lambda wildcards: plan.recipe_words(wildcards.stage, "validation"),
         processes=lambda wildcards: plan.stages[wildcards.stage].processes,
         launcher=launcher,
         launch=launch_words,

@@ -29,7 +29,7 @@ def test_a_report_of_people_alone_shows_tables_and_overlays(results, tmp_path):
     score = json.loads((results / "exact.json").read_text())
     assert "Body model: toy" in text and "PA-MPJPE mm" in text and "exact on people" in text
     assert f"{100 * score['mean']['mask_iou']:.1f} [" in text
-    assert any(image["src"].startswith("data:image/png") and image["alt"] for image in page.find("img"))
+    assert any(image["src"].startswith("data:image/webp") and image["alt"] for image in page.find("img"))
     identities = {attributes.get("id") for _, attributes in page.tags}
     assert {link["href"][1:] for link in page.find("a")} <= identities
     assert "exact.json" in text and "exact.png" in text

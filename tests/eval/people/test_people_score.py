@@ -9,10 +9,16 @@ import pytest
 from eval.people import solver
 from eval.people.constant import find_constant, nearest_rotation, predict_constant
 from eval.people.metrics import LIMBS, METRICS
-from eval.people.predictions import NONE, PeoplePredictions, PersonPrediction
+from eval.people.predictions import NONE, PREDICTED, PeoplePredictions, PersonPrediction
 from eval.people.score import read_people_score, score_people, write_people_score
 from eval.people.summary import summarize
-from eval.people.table import read_people_tables, render_csv, render_people_comparison, render_people_markdown
+from eval.people.table import (
+    read_people_tables,
+    render_csv,
+    render_people_comparison,
+    render_people_markdown,
+    row_name,
+)
 from eval.people.truth import PeopleTruth
 from shards import ClipStore
 from shards.people.body import pose_body, write_body
@@ -146,9 +152,12 @@ def test_a_camera_that_fails_is_counted_listed_and_agrees_in_nothing(people_inde
 
 def test_a_model_of_depth_alone_has_metrics_of_depth_alone(people_index, body_path, tmp_path):
     no_pose = dict.fromkeys(("shape", "rotations", "joints_px", "joints_score"))
-    path = write_exact(tmp_path / "depth.npz", people_index, lambda clip: no_pose)
+    path = write_exact(tmp_path / "depth.npz", people_index, lambda clip: no_pose, condition=NONE)
     score = score_people(path, people_index, body_path)
     assert set(score["mean"]) == {"depth_error", "relative_depth_error", "inverse_depth_error"}
+    assert (score["model"], row_name(score)) == ("exact", "exact")
+    blind = score_people(write_exact(tmp_path / "none.npz", people_index, condition=NONE), people_index, body_path)
+    assert row_name(blind) == "exact, no depth"
     half = write_exact(tmp_path / "half.npz", people_index, lambda clip: no_pose if clip.key == "people-0" else {})
     with pytest.raises(ValueError, match=r"half\.npz: some clips have a pose or 2D joints and others not"):
         score_people(half, people_index, body_path)
@@ -210,7 +219,7 @@ def test_the_constant_is_the_median_depth_and_a_mean_body(people_index, body_pat
     training = pack_people(tmp_path, body, "training", num_clips=7, first_seed=100)
     path = predict_constant(training, people_index, body_path, tmp_path / "constant.npz")
     predictions = PeoplePredictions(path)
-    assert (predictions.model, predictions.condition) == ("constant", NONE)
+    assert (predictions.model, predictions.condition) == ("constant", PREDICTED)
     depths = np.concatenate([p.pelvis_m[:, 2] for _, p, _ in PeopleTruth(training, body_path).people()])
     clip = predictions.clip("people-1")
     np.testing.assert_allclose(clip.depth_m, np.median(depths))

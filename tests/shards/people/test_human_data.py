@@ -6,14 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
+from generation.__main__ import main as make
 from shards import ClipStore
 from shards.__main__ import main
 from shards.convert import read_clips
 from shards.layouts.choice import Choice
 from shards.npzfile import load_npz
-from shards.people.body import write_body
+from shards.people.body import read_body, write_body
 from shards.people.labels import Reading, rotation_matrices
-from tests.shards.smpl_bodies import SIZE, as_body, expected, make_labels, make_model, vertices_of
+from tests.shards.smpl_bodies import SIZE, as_body, expected, make_labels, make_model, vertices_of, write_model
 
 MODEL = make_model()
 BODY = as_body(MODEL)
@@ -94,6 +95,19 @@ def test_labels_of_smpl_with_hands_and_a_body_of_smpl(tmp_path):
     for row, clip in enumerate(read(human_data(tmp_path, labels=labels, model="smpl"), body)):
         short = labels | {"body_pose": labels["body_pose"][:, :21]}
         np.testing.assert_allclose(vertices_of(body, clip.person), expected(MODEL, short, row)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize(("num_joints", "model"), [(55, "smplx"), (24, "smpl")])
+def test_the_body_file_that_is_made_of_a_users_model_fits_its_labels(tmp_path, num_joints, model):
+    """From SMPL-X's own npz to the vertices of its labels: both ends are told apart from SMPL's forward."""
+    path = write_model(tmp_path / "NEUTRAL.npz", MODEL, num_joints)
+    words = ["body", "smplx", "--model", str(path), "--shapes", "4", "--out", str(tmp_path / "body.npz")]
+    assert make(words) == 0
+    body, labels = read_body(tmp_path / "body.npz"), make_labels()
+    for row, clip in enumerate(read(human_data(tmp_path, labels=labels, model=model), body)):
+        vertices, joints = expected(MODEL, labels, row)
+        np.testing.assert_allclose(vertices_of(body, clip.person), vertices, atol=1e-5)
+        np.testing.assert_allclose(clip.person.joints_m[0], joints, atol=1e-5)
 
 
 def test_of_both_models_that_of_the_body_is_read(tmp_path):

@@ -1,0 +1,91 @@
+"""Samples of people: crops whose camera sees the joints where they are, mirrors, and people drawn for each sample."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shards import ClipStore
+from shards.people.body import pose_body
+from shards.people.camera import Camera, project
+from trainer.batch import sample_rng
+from trainer.config import DataConfig
+from trainer.people.config import PeopleData
+from trainer.people.samples import cut_out, find_box, make_people_sample, mirror, sample_of_clip
+
+
+def settings(people, **changes) -> DataConfig:
+    return DataConfig(dataset="toys", people=PeopleData(image_size=32, body=str(people.body_path), **changes))
+
+
+def joints_by_camera(sample) -> np.ndarray:
+    camera = Camera(focal_px=sample["focal_px"][None], centre_px=sample["centre_px"][None])
+    return project(camera, (sample["joints_m"] + sample["pelvis_m"])[None])[0]
+
+
+@pytest.mark.parametrize("crop", ["box", "whole"])
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_samples_camera_sees_its_joints_where_they_are(people, crop, endless):
+    store = ClipStore(people.index)
+    config = settings(people, crop=crop, endless=endless)
+    for number in range(4):
+        sample = make_people_sample(store, number, config, sample_rng(0, 0, str(number)))
+        in_front = (sample["joints_m"] + sample["pelvis_m"])[:, 2] > 0.1
+        np.testing.assert_allclose(joints_by_camera(sample)[in_front], sample["joints_px"][in_front], atol=0.05)
+        posed = pose_body(people.body, sample["shape"][None], sample["rotations"][None])
+        np.testing.assert_allclose(posed.joints_m[0], sample["joints_m"], atol=1e-4)
+
+
+def test_a_mirrored_sample_is_the_mirrored_person(people):
+    clip = ClipStore(people.index)[0]
+    plain = sample_of_clip(clip, 0, settings(people).people)
+    mirrored = mirror(plain)
+    np.testing.assert_array_equal(mirrored["image"], plain["image"][:, ::-1])
+    np.testing.assert_allclose(joints_by_camera(mirrored), mirrored["joints_px"], atol=0.05)
+    posed = pose_body(people.body, plain["shape"][None], mirrored["rotations"][None])  # the toy is symmetric
+    np.testing.assert_allclose(posed.joints_m[0], mirrored["joints_m"], atol=1e-4)
+    assert mirrored["joints_px"][1, 0] == pytest.approx(32 - plain["joints_px"][2, 0], abs=1e-4)  # the hips
+    again = mirror(mirrored)
+    for name, value in plain.items():
+        np.testing.assert_allclose(again[name], value, atol=1e-5)
+
+
+def test_what_is_drawn_depends_on_the_generator_alone(people):
+    store, config = ClipStore(people.index), settings(people, endless=True)
+    first, same, other = (
+        make_people_sample(store, number, config, sample_rng(seed, 0, "a")) for number, seed in ((0, 0), (1, 0), (0, 1))
+    )
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, same[name])
+    assert not np.array_equal(first["image"], other["image"])
+
+
+def test_a_box_is_around_the_joints_in_the_picture():
+    joints = np.array([[10.0, 10.0], [30.0, 20.0], [-50.0, 10.0]])
+    left, top, side = find_box(joints, (64, 64), 1.5, np.zeros(3), "k")
+    assert (left, top, side) == (5, 0, 30)
+    with pytest.raises(ValueError, match="clip k: no joint of the person lies in the picture"):
+        find_box(joints - 100, (64, 64), 1.5, np.zeros(3), "k")
+
+
+@pytest.mark.parametrize(("left", "top"), [(2, 3), (-4, 5), (6, -3), (-2, -2), (60, 60), (100, 0)])
+def test_what_is_cut_out_is_black_beyond_the_edges(left, top):
+    picture = np.random.default_rng(0).integers(1, 256, (40, 64, 3), np.uint8)
+    padded = np.zeros((300, 300, 3), np.uint8)
+    padded[100:140, 100:164] = picture
+    expected = padded[100 + top : 108 + top, 100 + left : 108 + left]
+    np.testing.assert_array_equal(cut_out(picture, np.array([left, top, 8]), 8), expected)
+
+
+def test_mistakes_are_named(people):
+    store = ClipStore(people.index)
+    with pytest.raises(ValueError, match=r"data\.people"):
+        make_people_sample(store, 0, DataConfig(dataset="toys"), sample_rng(0, 0, "a"))
+    clip = replace(store[0], person=None)
+    with pytest.raises(ValueError, match="clip toy-0 shows no person"):
+        sample_of_clip(clip, 0, PeopleData())
+    store.summary["recipe"] = None
+    with pytest.raises(ValueError, match="no one recipe of drawn people"):
+        make_people_sample(store, 0, settings(people, endless=True), sample_rng(0, 0, "a"))
+    with pytest.raises(ValueError, match="use box or whole"):
+        PeopleData(crop="half")

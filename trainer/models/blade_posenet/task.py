@@ -1,0 +1,104 @@
+"""PoseNet as the trainer sees it: build a model from a recipe's `model` section, and losses of a batch."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from shards import ClipStore
+from trainer.config import Recipe
+from trainer.config import build as build_dataclass
+from trainer.models.blade_posenet.config import PoseNetConfig
+from trainer.models.blade_posenet.model import PoseAnswer, PoseNet
+from trainer.people.losses import distance_loss, geodesic_loss, heat_loss, joint_place_loss, seen_loss
+from trainer.people.samples import body_of, check_body, settings_of
+from trainer.people.skinning import SkinnedBody
+from trainer.run import Run
+
+PREFIX = "depthnet."
+
+
+def build(config: dict[str, Any]) -> PoseNet:
+    """The model of a recipe's `model` section (`name` and fields of PoseNetConfig); ValueError for unknown keys."""
+    return PoseNet(build_dataclass(PoseNetConfig, {k: v for k, v in config.items() if k != "name"}, "model"))
+
+
+def fit_weights(tensors: dict[str, torch.Tensor], model: PoseNet) -> dict[str, torch.Tensor]:
+    """Weights of a PoseNet as they are; those of a DepthNet become the part `depthnet`, and the rest stays untrained.
+
+    Raises ValueError where they are a DepthNet's and this PoseNet has none.
+    """
+    own = model.state_dict()
+    if "rest" in tensors:
+        return tensors
+    if model.depthnet is None:
+        raise ValueError(
+            f"model.depth={model.config.depth} without model.depthnet takes no DepthNet's weights; set init_from=null"
+        )
+    return {key: value for key, value in own.items() if not key.startswith(PREFIX)} | {
+        f"{PREFIX}{key}": value for key, value in tensors.items()
+    }
+
+
+def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
+    """Give a model that is to be trained the body of its losses.
+
+    Raises ValueError where it should know depths and has no trained DepthNet, and for another body than the data's.
+    """
+    config = model.config
+    if model.depthnet is not None and run.init_weights is None:
+        raise ValueError(
+            f"stage {recipe.stage}: its DepthNet is not trained; set init_from=blade_depthnet (or "
+            "paths.init_weights=FILE), or do without it: model.depth=none model.depthnet=null, or model.depth=oracle"
+        )
+    people = settings_of(recipe.data)
+    body = body_of(people.body)
+    person, _ = ClipStore(run.index).read_person(0)
+    check_body(body, person.body, str(run.index))
+    if (body.num_joints, body.num_shapes) != (config.num_joints, config.num_shapes):
+        raise ValueError(
+            f"{people.body} has {body.num_joints} joints and {body.num_shapes} shape coefficients; set "
+            f"model.num_joints={body.num_joints} and model.num_shapes={body.num_shapes}"
+        )
+    count = min(config.num_vertices or len(body.template_m), len(body.template_m))
+    model.body = SkinnedBody(body, torch.linspace(0, len(body.template_m) - 1, count).long())
+
+
+def parts_to_compile(model: PoseNet) -> list[nn.Module]:
+    """What torch.compile takes: the backbone and the decoder."""
+    return [model.backbone, model.decoder]
+
+
+def parts_to_shard(model: PoseNet) -> list[nn.Module]:
+    """What FSDP gathers one at a time."""
+    return parts_to_compile(model)
+
+
+def losses(model: PoseNet, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weighted losses by name of a batch of people (`trainer.people.samples`)."""
+    config, depth_m = model.config, None
+    if model.injection:
+        depth_m = model.find_depth(batch)
+        depth_m = depth_m * torch.exp(config.depth_noise * torch.randn_like(depth_m))
+    answer = model(batch["image"], batch["box"], batch["picture"], depth_m)
+    true = batch["joints_px"] / batch["image"].shape[1]
+    return losses_of_pose(model, answer, batch) | {
+        "places": config.lambda_places * joint_place_loss(answer.joints, true),
+        "heat": config.lambda_heat * heat_loss(answer.heat, true),
+        "seen": config.lambda_seen * seen_loss(answer.seen, batch["joints_seen"]),
+    }
+
+
+def losses_of_pose(model: PoseNet, answer: PoseAnswer, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """BLADE's losses of stage 2, of the samples that have a pose."""
+    config, has_pose = model.config, batch["has_pose"]
+    vertices, joints = model.body(answer.shape, answer.rotations)
+    with torch.no_grad():
+        true_vertices, true_joints = model.body(batch["shape"], batch["rotations"])
+    return {
+        "root": config.lambda_root * geodesic_loss(answer.rotations[:, :1], batch["rotations"][:, :1], has_pose),
+        "pose": config.lambda_pose * geodesic_loss(answer.rotations[:, 1:], batch["rotations"][:, 1:], has_pose),
+        "shape": config.lambda_shape * distance_loss(answer.shape, batch["shape"], has_pose),
+        "joints": config.lambda_joints * distance_loss(joints, true_joints, has_pose),
+        "vertices": config.lambda_vertices * distance_loss(vertices, true_vertices, has_pose),
+    }
