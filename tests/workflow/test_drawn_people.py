@@ -42,9 +42,13 @@ def test_a_recipe_that_cannot_be_drawn_stops_the_graph(overrides, message):
 def test_people_that_were_trained_on_are_not_scored_on():
     config = config_with({})
     config["datasets"]["others"] = config["datasets"]["people"] | {"first_seed": 3}
-    config["stages"]["lbm"]["overrides"] += ["data.dataset=people", "data.num_frames=2"]
-    config["benchmarks"]["others"] = {"dataset": "others"}
-    with pytest.raises(ValueError, match=r"people share seeds 3:4; change datasets\.others\.first_seed$"):
+    words = [word for word in config["stages"]["lbm"]["overrides"] if not word.startswith("validation.dataset=")]
+    words += ["data.dataset=people", "data.num_frames=2", "validation.dataset=others"]
+    config["stages"]["lbm"]["overrides"] = words
+    with pytest.raises(
+        ValueError,
+        match=r"^validation of stages\.lbm .* people share seeds 3:4; change datasets\.others\.first_seed$",
+    ):
         Plan(config)
     config["datasets"]["others"]["first_seed"] = 4
     assert Plan(config).datasets["others"].all_seeds == range(4, 8)
