@@ -25,8 +25,6 @@ from trainer.loop import State, autocast, micro_batches, restore, train, validat
 from trainer.lora import adapt
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
-from trainer.people.samples import make_people_sample
-from trainer.people.validation import PeopleValidator
 from trainer.pseudo.labels import make_labeller
 from trainer.pseudo.samples import make_video_sample
 from trainer.published import read_published
@@ -102,7 +100,7 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     restore(recipe, run, process, state)
     validator = None
     if run.validation_index:
-        make_validator = PeopleValidator if recipe.data.people else Validator
+        make_validator = getattr(TASKS[recipe.model["name"]], "make_validator", Validator)
         validator = make_validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
     announce(recipe, run, process, state)
     with wandb_mirror(recipe, run, process) as mirror:
@@ -153,10 +151,9 @@ def train_rest(
 
 
 def sample_maker(recipe: Recipe, state: State) -> MakeSample:
-    """What makes this training's samples: of people, or of videos with tracks or without."""
-    if recipe.data.people:
-        return make_people_sample
-    return make_video_sample if state.labeller else make_sample
+    """What makes this training's samples: the model's task, or of videos with tracks, or without."""
+    of_tracks = make_video_sample if state.labeller else make_sample
+    return getattr(TASKS[recipe.model["name"]], "make_sample", of_tracks)
 
 
 def loader_of(recipe: Recipe, run: Run, process: Process, state: State, steps: range) -> Loader:

@@ -95,7 +95,7 @@ def make_graph(folder: Path, *, rate: float = 0.1, tracks: str = "few", device: 
 def test_drawn_people_end_at_their_seeds_and_their_body(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     body, stem = write("data/bodies/toy.npz", "body"), "data/shards/people/shard-000000"
-    record("body", [], [body], {"body": "toy"}, spent=SPENT)
+    record("body", {}, [body], {"body": "toy"}, spent=SPENT)
     tar, depth = write(f"{stem}.tar", "frames"), Path(f"{stem}.zarr")
     write(f"{depth}/c/0", "depth")
     entry = {
@@ -103,7 +103,7 @@ def test_drawn_people_end_at_their_seeds_and_their_body(tmp_path, monkeypatch, c
         "depth_sha256": sha256_of(depth), "clips": [{"key": str(seed), "seed": seed} for seed in range(4)],
     }  # fmt: skip
     made = write(f"{stem}.json", json.dumps(entry))
-    record("draw_people", [body], [made, tar], {"seeds": "0:4"}, spent=SPENT)
+    record("draw_people", {body: sha256_of(Path(body))}, [made, tar], {"seeds": "0:4"}, spent=SPENT)
     index = make_index("people", [made])
     chain = read_chain(Path(index))
     assert {name: link.role for name, link in chain.items()} == {

@@ -9,11 +9,22 @@ from trainer.config import build as build_dataclass
 from trainer.models.blade_depthnet.config import DepthNetConfig
 from trainer.models.blade_depthnet.model import DepthNet
 from trainer.people.losses import heat_loss, joint_place_loss, log_depth_loss, relative_depth_loss, seen_loss
+from trainer.people.samples import make_people_sample
+
+make_sample = make_people_sample
+"""What a training sample is."""
 
 
 def build(config: dict[str, Any]) -> DepthNet:
     """The model of a recipe's `model` section (`name` and fields of DepthNetConfig); ValueError for unknown keys."""
     return DepthNet(build_dataclass(DepthNetConfig, {k: v for k, v in config.items() if k != "name"}, "model"))
+
+
+def make_validator(*settings: Any) -> Any:
+    """Who scores the model during a training, which decides the best weights."""
+    from trainer.people.validation import PeopleValidator  # which reads weights of all models, this one among them
+
+    return PeopleValidator(*settings)
 
 
 def fit_weights(tensors: dict[str, torch.Tensor], model: DepthNet) -> dict[str, torch.Tensor]:

@@ -11,16 +11,27 @@ from trainer.config import build as build_dataclass
 from trainer.models.blade_posenet.config import PoseNetConfig
 from trainer.models.blade_posenet.model import PoseAnswer, PoseNet
 from trainer.people.losses import distance_loss, geodesic_loss, heat_loss, joint_place_loss, seen_loss
-from trainer.people.samples import body_of, check_body, settings_of
+from trainer.people.samples import body_of, check_body, make_people_sample, settings_of
 from trainer.people.skinning import SkinnedBody
 from trainer.run import Run
 
 PREFIX = "depthnet."
 
 
+make_sample = make_people_sample
+"""What a training sample is."""
+
+
 def build(config: dict[str, Any]) -> PoseNet:
     """The model of a recipe's `model` section (`name` and fields of PoseNetConfig); ValueError for unknown keys."""
     return PoseNet(build_dataclass(PoseNetConfig, {k: v for k, v in config.items() if k != "name"}, "model"))
+
+
+def make_validator(*settings: Any) -> Any:
+    """Who scores the model during a training, which decides the best weights."""
+    from trainer.people.validation import PeopleValidator  # which reads weights of all models, this one among them
+
+    return PeopleValidator(*settings)
 
 
 def fit_weights(tensors: dict[str, torch.Tensor], model: PoseNet) -> dict[str, torch.Tensor]:
