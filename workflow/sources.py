@@ -81,7 +81,7 @@ SOURCES = {
     "predict_people": Source(
         ("trainer.predict_people:predict",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.models", *FETCHING),
+        apart_from=("trainer.models", "trainer.validation", "trainer.people.validation", *FETCHING),
         has_model=True,
     ),
     "score_people": Source(("eval.people.commands:score_command",), packages=("numpy",), apart_from=FETCHING),

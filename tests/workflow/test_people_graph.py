@@ -23,7 +23,11 @@ SETS = {
     "far": PEOPLE | {"body": "adults", "first_seed": 100, "overrides": {"near_share": 0.0}},
     "plain": PEOPLE | {"body": "capsules", "first_seed": 50},
 }
-TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+TINY = {
+    section: {name: entry for name, entry in entries.items() if not name.startswith(("people", "blade"))}
+    for section, entries in yaml.safe_load((ROOT / "config/tiny.yaml").read_text()).items()
+}
+"""The tiny configuration without its own people."""
 CONFIG = TINY | {
     "bodies": {"capsules": {"source": "toy"}, "adults": {"source": "anny", "shapes": 6}},
     "datasets": TINY["datasets"] | SETS,

@@ -83,7 +83,7 @@ def parts_to_compile(model: PoseNet) -> list[nn.Module]:
 
 def parts_to_shard(model: PoseNet) -> list[nn.Module]:
     """What FSDP gathers one at a time."""
-    return parts_to_compile(model)
+    return [model.backbone, model.decoder, model.shape_head]
 
 
 def losses(model: PoseNet, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
