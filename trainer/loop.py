@@ -21,7 +21,7 @@ from trainer.finite import FirstBadStep, NotFiniteError
 from trainer.hang import Watch
 from trainer.interruption import StopRequest
 from trainer.mixture import clips_of_step
-from trainer.optim import learning_rate_at, numbered, set_learning_rate, trained
+from trainer.optim import learning_rate_at, numbered, set_learning_rate
 from trainer.progress import Progress
 from trainer.pseudo.labels import Labeller
 from trainer.run import Run
@@ -297,8 +297,7 @@ def load_whole(path: Path, saved: dict[str, Any], state: State) -> None:
     own, optimizer = state.model.state_dict(), saved["optimizer"]
     check_keys(own, saved["model"], path)
     state.model.load_state_dict(shard_like(saved["model"], own))
-    is_one_group = isinstance(state.optimizer, Zero2Optimizer)  # which holds shards, not parameters
-    parameters = list((trained(state.model) if is_one_group else numbered(state.model, state.optimizer)).values())
+    parameters = list(numbered(state.model, state.optimizer).values())
     moments = {
         number: shard_like(values, {key: parameters[number] if value.ndim else value for key, value in values.items()})
         for number, values in optimizer["state"].items()

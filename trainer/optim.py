@@ -1,6 +1,7 @@
 """The optimiser and its learning rate as a pure function of the step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,10 +48,14 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def numbered(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    """The parameters of an optimiser by name, in the order in which its state dict numbers them: group by group."""
+def numbered(model: nn.Module, optimizer: Any) -> dict[str, nn.Parameter]:
+    """The parameters of an optimiser by name, in the order in which its state dict numbers them: group by group.
+
+    An optimiser that holds shards (trainer.zero2) names the parameters that they are of: `parameters`.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {names[id(each)]: each for group in optimizer.param_groups for each in group["params"]}
+    own = [each for group in optimizer.param_groups for each in group["params"]]
+    return {names[id(each)]: each for each in getattr(optimizer, "parameters", own)}
 
 
 def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
