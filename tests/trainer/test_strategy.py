@@ -17,7 +17,6 @@ from tests.trainer.test_training import TINY, events_of, score_of, scores_in, sh
 from trainer.config import compose
 from trainer.interruption import EXIT_CODE
 from trainer.launch import main as launch
-from trainer.models import TASKS, build
 from trainer.run import describe_run, fit_to_processes
 from trainer.sharded import load_sharded, save_sharded
 
@@ -328,22 +327,6 @@ def test_a_global_batch_is_dealt_in_whole_micro_batches_and_what_does_not_fit_is
         compose("lbm", ["training.strategy=fspd"])
     with pytest.raises(ValueError, match=r"compile=true goes with training.strategy=ddp only, not with hsdp"):
         compose("lbm", ["training.strategy=hsdp", "training.compile=true"])
-
-
-WITHOUT_FILES = {
-    "blade_depthnet": {"backbone": "conv_tiny"},
-    "blade_posenet": {"backbone": "conv_tiny", "depth": "none"},
-}
-"""Settings of the models whose published form reads weights of the user's."""
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_the_parts_to_shard_are_most_of_a_model_and_none_is_inside_another(name):
-    model = build(name, **WITHOUT_FILES.get(name, {}))
-    parts = TASKS[name].parts_to_shard(model)
-    own = [parameter for part in parts for parameter in part.parameters()]
-    assert len({id(parameter) for parameter in own}) == len(own)
-    assert sum(p.numel() for p in own) > 0.75 * sum(p.numel() for p in model.parameters())
 
 
 @pytest.fixture
