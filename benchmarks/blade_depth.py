@@ -41,7 +41,7 @@ def train(options: argparse.Namespace, condition: str, seed: int) -> Path:
     name = f"posenet_{condition}_{seed}"
     told = [f"paths.init_weights={options.depthnet}", f"model.depth={condition}"]
     if condition == "oracle":
-        told = ["init_from=null", "model.depth=oracle", "model.depthnet=null"]
+        told = [f"paths.init_weights={options.depthnet}", "model.depth=oracle", "model.depthnet=null"]
     run(
         "trainer.launch", "stage=blade_posenet", "model=blade_posenet_small", "data=people_small", "optimizer=adamw",
         f"data.dataset={options.training}", f"data.people.body={options.body}", "data.people.noise=0.0",

@@ -33,9 +33,11 @@ THROWN_AWAY = (
     ("runs", "results/lbm"),
     ("runs", "results/cotracker3_offline", "results/cotracker3_online"),
     ("results/tiny_heldout", "results/data"),
+    ("runs", "results/blade_depthnet"),
+    ("data/bodies", "results/blade_posenet", "results/people_tiny_heldout"),
 )
 COMPARED = ("data/shards/**/*.tar", "data/shards/**/*.json", "results/**/*.safetensors", "results/**/*.npz")
-COMPARED += ("results/tiny_heldout/*.json", "results/tiny_heldout/table.*")
+COMPARED += ("data/bodies/*.npz", "results/*tiny_heldout/*.json", "results/*tiny_heldout/table.*")
 
 
 @dataclass

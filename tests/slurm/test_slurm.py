@@ -1,6 +1,7 @@
 """The tiny graph through a real Slurm of two nodes; a training that Slurm interrupts ends with the same weights.
 
-Slow (`pytest -m slow`), some six minutes on two cores; needs root, slurm-wlm and munge, else it is skipped.
+LBM and both stages of BLADE train over two nodes. Slow (`pytest -m slow`), some eight minutes on two cores; needs root,
+slurm-wlm and munge, else it is skipped.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ pytestmark = [
 IMPATIENT = ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 IMPATIENT += ["--seconds-between-status-checks", "2", "--latency-wait", "5"]
 IMPATIENT += ["--default-resources", "slurm_partition=main", "mem_mb=1000", "runtime=20"]
+STAGES = ("lbm", "blade_depthnet", "blade_posenet")
 NUM_STEPS = 12
 ONE_PROCESS_A_NODE = [f"cluster.{key}=1" for key in ("processes_per_node", "cpus_per_process", "memory_gb_per_process")]
 
@@ -40,20 +42,22 @@ def nodes():
 
 @pytest.fixture(scope="module")
 def root(nodes, tmp_path_factory) -> Path:
-    """A copy whose configuration trains one stage on two nodes."""
+    """A copy whose configuration trains every stage on two nodes."""
     root = prepare(tmp_path_factory.mktemp("slurm") / "copy")
     config = yaml.safe_load((root / "config/tiny.yaml").read_text())
-    words = [w for w in config["stages"]["lbm"]["overrides"] if not w.startswith(("training.num_s", "training.save"))]
-    words += [f"training.num_steps={NUM_STEPS}", f"training.save_every={NUM_STEPS}", "cluster.hours=0.3"]
-    config["stages"] = {"lbm": {"processes": 2, "overrides": [*words, *ONE_PROCESS_A_NODE]}}
-    config["benchmarks"] = {"tiny_heldout": {"dataset": "tiny_heldout", "trackers": ["static", "lbm"]}}
+    stages = {name: config["stages"][name]["overrides"] + ["cluster.hours=0.3", *ONE_PROCESS_A_NODE] for name in STAGES}
+    words = [word for word in stages["lbm"] if not word.startswith(("training.num_s", "training.save"))]
+    stages["lbm"] = [*words, f"training.num_steps={NUM_STEPS}", f"training.save_every={NUM_STEPS}"]
+    config["stages"] = {name: {"processes": 2, "overrides": words} for name, words in stages.items()}
+    config["benchmarks"]["tiny_heldout"] = {"dataset": "tiny_heldout", "trackers": ["static", "lbm"]}
+    del config["benchmarks"]["tapvid_davis"]
     del config["datasets"]["tapvid_davis"]
     (root / "config/slurm.yaml").write_text(yaml.safe_dump(config))
     return root
 
 
-def start(root: Path, target: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "snakemake", target, "--configfile", "config/slurm.yaml"]
+def start(root: Path, *targets: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "snakemake", *targets, "--configfile", "config/slurm.yaml"]
     with (root / "out.log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--profile", "profiles/slurm", *IMPATIENT],
@@ -78,24 +82,26 @@ def weights(root: Path) -> str:
 @pytest.fixture(scope="module")
 def calm(root) -> str:
     """sha256 of the weights of a training in peace, after which everything is evaluated."""
-    finish(start(root, "evaluate"), root)
+    finish(start(root, "evaluate", "blade"), root)
     return weights(root)
 
 
 def test_every_job_goes_through_slurm_and_training_takes_two_nodes(root, calm):
     found = {name: (nodes, state) for _, name, nodes, state in jobs()}
     assert {state for _, state in found.values()} == {"COMPLETED"}
-    assert found["rule_train_stage_wildcards_lbm"][0] == 2
+    assert [found[f"rule_train_stage_wildcards_{stage}"][0] for stage in STAGES] == [2, 2, 2]
     shards = ("tiny_000000", "tiny_000001", "tiny_heldout_000000")
     assert all(found[f"rule_render_shard_wildcards_{shard}"][0] == 1 for shard in shards)
     assert {f"rule_predict_wildcards_tiny_heldout_{name}_first_256" for name in ("lbm", "lbm-untrained")} <= set(found)
-    ranks = re.findall(r"lbm: rank (\d) of 2 on node (n\d), cpu", (root / "logs/train/lbm.log").read_text())
-    assert {rank for rank, _ in ranks} == {"0", "1"} and {node for _, node in ranks} == {"n1", "n2"}
-    assert (root / "results/tiny_heldout/table.md").exists()
+    for stage in STAGES:
+        told = (root / f"logs/train/{stage}.log").read_text()
+        ranks = re.findall(rf"{stage}: rank (\d) of 2 on node (n\d), cpu", told)
+        assert {rank for rank, _ in ranks} == {"0", "1"} and {node for _, node in ranks} == {"n1", "n2"}
+    assert (root / "results/tiny_heldout/table.md").exists() and (root / "results/blade.html").exists()
 
 
 def test_a_training_that_gets_notice_is_saved_queued_again_and_ends_with_the_same_weights(root, calm):
-    for path in [*(root / "results/lbm").iterdir(), *(root / "runs").rglob("*")]:
+    for path in [*(root / "results/lbm").iterdir(), *(root / "runs/lbm").rglob("*")]:
         if path.is_file():
             path.unlink()
     process = start(root, "train")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainer.models import build
+from trainer.models import TASKS, build
 from trainer.people.layers import crop_geometry
 from trainer.people.losses import geodesic_loss, heat_loss, is_inside, masked_mean, relative_depth_loss
 
@@ -184,3 +184,30 @@ def test_one_seed_gives_one_start_whatever_the_depth():
         assert torch.equal(nets["none"][key], nets["oracle"][key]) and torch.equal(
             nets["none"][key], nets["predicted"][key]
         )
+
+
+@pytest.mark.parametrize("depth", ["none", "oracle", "predicted"])
+def test_a_posenet_begins_with_depthnets_backbone_where_it_is_told_to(depth):
+    settings = TRUNK | PAPER | {"num_joints": 22, "lambda_joints": 1.0}
+    tensors = build("blade_depthnet", **settings).state_dict()
+    told = {"depth": depth, "depthnet": settings if depth == "predicted" else None, "backbone_from_depthnet": True}
+    net = build("blade_posenet", **POSE, **told)
+    own = {key: value.clone() for key, value in net.state_dict().items()}
+    fitted = TASKS["blade_posenet"].fit_weights(tensors, net)
+    net.load_state_dict(fitted)
+    taken = {key for key in tensors if key.startswith(("backbone.", "joints."))}
+    assert "joints.heat.weight" in taken and "backbone.fuse.0.0.weight" in taken
+    for key, value in own.items():
+        given = tensors.get(key if key in taken else key.removeprefix("depthnet."))
+        expected = given if key in taken or key.startswith("depthnet.") else value
+        assert torch.equal(fitted[key], expected), key
+
+
+def test_another_backbone_than_depthnets_is_refused():
+    settings = TRUNK | PAPER | {"num_joints": 22, "lambda_joints": 1.0}
+    net = build("blade_posenet", **POSE, depth="oracle", backbone_from_depthnet=True)
+    wider = build("blade_depthnet", **settings | {"backbone_width": 16}).state_dict()
+    blind = build("blade_depthnet", **TRUNK, **PAPER).state_dict()
+    for tensors in (wider, blind):
+        with pytest.raises(ValueError, match="the DepthNet has another backbone or other joints"):
+            TASKS["blade_posenet"].fit_weights(tensors, net)

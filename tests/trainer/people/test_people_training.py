@@ -77,7 +77,9 @@ def test_posenet_refuses_to_start_without_depthnet(people, tmp_path, capsys):
 def test_ablations_need_no_depthnet(people, tmp_path, depth):
     words = people.words("blade_posenet", tmp_path)
     words = [word for word in words if not word.startswith("model.depthnet.")]
-    assert main([*words, "init_from=null", f"model.depth={depth}", "model.depthnet=null"]) == 0
+    words += ["init_from=null", f"model.depth={depth}", "model.depthnet=null"]
+    assert main([*words, "model.backbone_from_depthnet=true"]) == 2  # which one?
+    assert main([*words, "model.backbone_from_depthnet=false"]) == 0
     row = rows_of(tmp_path, "validation")[-1]
     assert row["vertex_error"] > 0
     assert row["depth_error"] == (0 if depth == "oracle" else None)

@@ -20,6 +20,8 @@ class PoseNetConfig:
     """Folder of dinov2: model.safetensors and config.json as transformers reads them. Nothing is downloaded."""
     backbone_width: int = 24
     """conv_tiny: channels of its finest level; it gives twice as many."""
+    backbone_from_depthnet: bool = False
+    """Begin with the backbone and the joint maps of the DepthNet that init_from brings; both have the same backbone."""
     depth: str = "predicted"
     depthnet: dict[str, Any] | None = None
     """The `model` section of the DepthNet whose weights init_from brings. Where depth is `none` it answers the depth

@@ -16,7 +16,8 @@ from trainer.people.skinning import SkinnedBody
 from trainer.run import Run
 
 PREFIX = "depthnet."
-
+SEEING = ("backbone.", "joints.")
+"""The parts that a DepthNet with joints has too."""
 
 make_sample = make_people_sample
 """What a training sample is."""
@@ -35,20 +36,36 @@ def make_validator(*settings: Any) -> Any:
 
 
 def fit_weights(tensors: dict[str, torch.Tensor], model: PoseNet) -> dict[str, torch.Tensor]:
-    """Weights of a PoseNet as they are; those of a DepthNet become the part `depthnet`, and the rest stays untrained.
+    """Weights of a PoseNet as they are; those of a DepthNet become the part `depthnet`, and with
+    model.backbone_from_depthnet the start of its own backbone and joint maps too. The rest stays untrained.
 
-    Raises ValueError where they are a DepthNet's and this PoseNet has none.
+    Raises ValueError where they are a DepthNet's and this PoseNet takes nothing of it, or has another backbone.
     """
-    own = model.state_dict()
     if "rest" in tensors:
         return tensors
-    if model.depthnet is None:
+    if model.depthnet is None and not model.config.backbone_from_depthnet:
         raise ValueError(
             f"model.depth={model.config.depth} without model.depthnet takes no DepthNet's weights; set init_from=null"
         )
-    return {key: value for key, value in own.items() if not key.startswith(PREFIX)} | {
-        f"{PREFIX}{key}": value for key, value in tensors.items()
-    }
+    fitted = {key: value for key, value in model.state_dict().items() if not key.startswith(PREFIX)}
+    if model.depthnet is not None:
+        fitted |= {f"{PREFIX}{key}": value for key, value in tensors.items()}
+    if model.config.backbone_from_depthnet:
+        fitted |= seeing_parts(tensors, fitted)
+    return fitted
+
+
+def seeing_parts(tensors: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Backbone and joint maps of a DepthNet's weights; ValueError where a PoseNet's own are others."""
+    needed = {key for key in own if key.startswith(SEEING)}
+    given = {key: value for key, value in tensors.items() if key.startswith(SEEING)}
+    wrong = sorted(needed ^ given.keys()) or sorted(key for key in needed if own[key].shape != given[key].shape)
+    if wrong:
+        raise ValueError(
+            f"model.backbone_from_depthnet: the DepthNet has another backbone or other joints ({wrong[0]}); give both "
+            "the same model.backbone, backbone_width and num_joints, or set model.backbone_from_depthnet=false"
+        )
+    return given
 
 
 def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
@@ -61,6 +78,11 @@ def get_ready(model: PoseNet, recipe: Recipe, run: Run) -> None:
         raise ValueError(
             f"stage {recipe.stage}: its DepthNet is not trained; set init_from=blade_depthnet (or "
             "paths.init_weights=FILE), or do without it: model.depth=none model.depthnet=null, or model.depth=oracle"
+        )
+    if config.backbone_from_depthnet and run.init_weights is None:
+        raise ValueError(
+            f"stage {recipe.stage}: model.backbone_from_depthnet begins with a trained DepthNet's backbone; set "
+            "init_from=blade_depthnet (or paths.init_weights=FILE), or model.backbone_from_depthnet=false"
         )
     people = settings_of(recipe.data)
     body = body_of(people.body)
