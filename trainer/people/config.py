@@ -20,6 +20,9 @@ class PeopleData:
     """Mirror half of the samples; left and right joints change places. For bodies that are symmetric at rest."""
     noise: float = 0.0
     """In training each colour is multiplied by its own factor, uniform from 1 - noise to 1 + noise."""
+    crops: int = 1
+    """So many crops of every picture, each with its own box, mirror and colours (repeated augmentation, Hoffer et al.
+    2020): where pictures are drawn while they are learned from, drawing is most of the work."""
     endless: bool = False
     """Draw the people of every sample anew, with the settings that the data set's index names, instead of reading them:
     each clip of the data set then stands for as many pictures as there are epochs."""
@@ -31,6 +34,8 @@ class PeopleData:
             raise ValueError(f"data.people.crop={self.crop}; use box or whole")
         if self.image_size < 8:
             raise ValueError(f"data.people.image_size={self.image_size} must be at least 8")
+        if self.crops < 1:
+            raise ValueError(f"data.people.crops={self.crops} must be at least 1")
         if self.box_margin < 1:
             raise ValueError(f"data.people.box_margin={self.box_margin} must be at least 1.0")
         for name in ("box_jitter", "noise"):

@@ -12,6 +12,13 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def join_crops(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch whose samples are K crops of a picture (B, K, ...) as one of single crops (B K, ...), else as it is."""
+    if batch["image"].ndim == 4:
+        return batch
+    return {name: value.flatten(0, 1) if value.ndim > 1 else value for name, value in batch.items()}
+
+
 def relative_depth_loss(depth_m: torch.Tensor, true_m: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """L1 with the weight 1 / true (BLADE's stage 1), of depths (B,) with mask (B,)."""
     return masked_mean((depth_m - true_m).abs() / true_m, mask)

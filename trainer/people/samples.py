@@ -30,9 +30,10 @@ FLIPPED = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 
 
 def make_people_sample(store: ClipStore, number: int, config: DataConfig, rng: np.random.Generator) -> Sample:
-    """One training sample of one person; `people_of_clip` says what it holds.
+    """One training sample of one person; `sample_of_clip` says what it holds.
 
     A random frame of the clip, or with data.people.endless a picture drawn now, with a random box, mirrored or not.
+    With data.people.crops = K above 1 every array has a first axis of K such crops of one picture.
     Raises ValueError when the clip is damaged, has no person, or none of its joints in the picture.
     """
     people = settings_of(config)
@@ -41,6 +42,12 @@ def make_people_sample(store: ClipStore, number: int, config: DataConfig, rng: n
     else:
         frame = int(rng.integers(store.row(number)["num_frames"]))
         clip = store.read(number, frames=slice(frame, frame + 1))
+    crops = [draw_crop(clip, people, rng) for _ in range(people.crops)]
+    return crops[0] if len(crops) == 1 else {name: np.stack([crop[name] for crop in crops]) for name in crops[0]}
+
+
+def draw_crop(clip: Clip, people: PeopleData, rng: np.random.Generator) -> Sample:
+    """A random crop of a clip's first frame: its box, mirrored or not, its colours."""
     jitter = rng.uniform(-people.box_jitter, people.box_jitter, 3)
     sample = sample_of_clip(clip, 0, people, jitter)
     if people.flip and rng.random() < 0.5:

@@ -5,7 +5,7 @@ import torch
 
 from trainer.models import TASKS, build
 from trainer.people.layers import crop_geometry
-from trainer.people.losses import geodesic_loss, heat_loss, is_inside, masked_mean, relative_depth_loss
+from trainer.people.losses import geodesic_loss, heat_loss, is_inside, join_crops, masked_mean, relative_depth_loss
 
 PAPER = {"map_size": 56, "interface_width": 32, "num_heads": 4, "feedforward": 64}
 """The published architecture with fewer channels: no joints, no geometry, one linear layer as a head."""
@@ -211,3 +211,11 @@ def test_another_backbone_than_depthnets_is_refused():
     for tensors in (wider, blind):
         with pytest.raises(ValueError, match="the DepthNet has another backbone or other joints"):
             TASKS["blade_posenet"].fit_weights(tensors, net)
+
+
+def test_crops_of_a_picture_stand_beside_one_another():
+    several = {"image": torch.arange(2 * 3 * 4 * 4 * 3).reshape(2, 3, 4, 4, 3), "has_pose": torch.ones(2, 3)}
+    joined = join_crops(several | {"num_skipped": torch.tensor([0, 1])})
+    assert joined["image"].shape == (6, 4, 4, 3) and joined["has_pose"].shape == (6,)
+    assert torch.equal(joined["image"][4], several["image"][1, 1]) and joined["num_skipped"].tolist() == [0, 1]
+    assert join_crops(joined) is joined

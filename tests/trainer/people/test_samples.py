@@ -60,6 +60,24 @@ def test_what_is_drawn_depends_on_the_generator_alone(people):
     assert not np.array_equal(first["image"], other["image"])
 
 
+@pytest.mark.parametrize("endless", [False, True])
+def test_several_crops_are_of_one_picture(people, endless):
+    store = ClipStore(people.index)
+    one, three = (
+        make_people_sample(store, 0, settings(people, endless=endless, crops=count), sample_rng(0, 0, "a"))
+        for count in (1, 3)
+    )
+    for name, value in one.items():
+        assert three[name].shape == (3, *value.shape)
+        np.testing.assert_array_equal(three[name][0], value)
+    np.testing.assert_array_equal(three["pelvis_m"][:, 2], [one["pelvis_m"][2]] * 3)
+    assert len(np.unique(three["box"], axis=0)) == 3
+    for number in range(3):
+        crop = {name: value[number] for name, value in three.items()}
+        in_front = (crop["joints_m"] + crop["pelvis_m"])[:, 2] > 0.1
+        np.testing.assert_allclose(joints_by_camera(crop)[in_front], crop["joints_px"][in_front], atol=0.05)
+
+
 def test_a_box_is_around_the_joints_in_the_picture():
     joints = np.array([[10.0, 10.0], [30.0, 20.0], [-50.0, 10.0]])
     left, top, side = find_box(joints, (64, 64), 1.5, np.zeros(3), "k")

@@ -8,7 +8,14 @@ from torch import nn
 from trainer.config import build as build_dataclass
 from trainer.models.blade_depthnet.config import DepthNetConfig
 from trainer.models.blade_depthnet.model import DepthNet
-from trainer.people.losses import heat_loss, joint_place_loss, log_depth_loss, relative_depth_loss, seen_loss
+from trainer.people.losses import (
+    heat_loss,
+    join_crops,
+    joint_place_loss,
+    log_depth_loss,
+    relative_depth_loss,
+    seen_loss,
+)
 from trainer.people.samples import make_people_sample
 
 make_sample = make_people_sample
@@ -45,6 +52,7 @@ def parts_to_shard(model: DepthNet) -> list[nn.Module]:
 def losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weighted losses by name of a batch of people (`trainer.people.samples`)."""
     config: DepthNetConfig = model.config
+    batch = join_crops(batch)
     answer = model(batch["image"], batch["box"], batch["picture"])
     true_m = batch["pelvis_m"][:, 2]
     depth_loss = relative_depth_loss if config.loss == "relative" else log_depth_loss

@@ -10,7 +10,14 @@ from trainer.config import Recipe
 from trainer.config import build as build_dataclass
 from trainer.models.blade_posenet.config import PoseNetConfig
 from trainer.models.blade_posenet.model import PoseAnswer, PoseNet
-from trainer.people.losses import distance_loss, geodesic_loss, heat_loss, joint_place_loss, seen_loss
+from trainer.people.losses import (
+    distance_loss,
+    geodesic_loss,
+    heat_loss,
+    join_crops,
+    joint_place_loss,
+    seen_loss,
+)
 from trainer.people.samples import body_of, check_body, make_people_sample, settings_of
 from trainer.people.skinning import SkinnedBody
 from trainer.run import Run
@@ -110,7 +117,7 @@ def parts_to_shard(model: PoseNet) -> list[nn.Module]:
 
 def losses(model: PoseNet, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weighted losses by name of a batch of people (`trainer.people.samples`)."""
-    config, depth_m = model.config, None
+    config, depth_m, batch = model.config, None, join_crops(batch)
     if model.injection:
         depth_m = model.find_depth(batch)
         depth_m = depth_m * torch.exp(config.depth_noise * torch.randn_like(depth_m))
