@@ -9,6 +9,7 @@ import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CONDITIONS = ("none", "predicted", "oracle")
@@ -27,6 +28,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--noises", type=float, nargs="+", default=list(NOISES), help="deviations of log depth")
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs, scores and table.md")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time, of one thread each")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of every training: training.num_steps=2000")
     return parser.parse_args(arguments)
 
@@ -46,8 +48,8 @@ def train(options: argparse.Namespace, condition: str, seed: int) -> Path:
         "trainer.launch", "stage=blade_posenet", "model=blade_posenet_small", "data=people_small", "optimizer=adamw",
         f"data.dataset={options.training}", f"data.people.body={options.body}", "data.people.noise=0.0",
         f"validation.dataset={options.truth}", "training.keep=last", "training.num_epochs=null", "training.threads=1",
-        "training.batch_size=32", "training.num_steps=2000", "training.sync_batch_norm=false",
-        "optimizer.learning_rate=2.0e-3", "validation.every_steps=100000", "logging.log_every=100",
+        "training.batch_size=16", "training.num_steps=1000", "training.sync_batch_norm=false",
+        "optimizer.learning_rate=1.0e-3", "optimizer.max_gradient_norm=5.0", "validation.every_steps=100000", "logging.log_every=100",
         f"training.seed={seed}", f"exp_name={name}", f"paths.shards_root={options.shards_root}",
         f"paths.run_root={options.out / 'runs'}", f"paths.output_dir={options.out / name}", *told, *options.overrides,
     )  # fmt: skip
@@ -87,12 +89,18 @@ def tell(found: list[dict], metric: str) -> str:
 def main(arguments: list[str]) -> int:
     """Train, score and write the table."""
     options = parse_arguments(arguments)
+
+    def finish(case: tuple[str, int]) -> dict[tuple[str, float], dict]:
+        condition, seed = case
+        weights = train(options, condition, seed)
+        noises = options.noises if condition != "none" else [0.0]
+        return {(condition, noise): score(options, weights, noise) for noise in noises}
+
     scores: dict[tuple[str, float], list[dict]] = {}
-    for condition in CONDITIONS:
-        for seed in options.seeds:
-            weights = train(options, condition, seed)
-            for noise in options.noises if condition != "none" else [0.0]:
-                scores.setdefault((condition, noise), []).append(score(options, weights, noise))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for found in pool.map(finish, [(condition, seed) for condition in CONDITIONS for seed in options.seeds]):
+            for case, one in found.items():
+                scores.setdefault(case, []).append(one)
     write_table(scores, options.out / "table.md")
     return 0
 
