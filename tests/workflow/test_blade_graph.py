@@ -178,3 +178,17 @@ def test_the_guides_scale_is_planned_through_slurm(made):
     assert (counts["pack"], counts["predict_people"], counts["people_table"]) == ("7", "6", "3")
     for name in ("spec_mtp_p3", "pdhuman_p5", "humman_p3"):
         assert f"results/{name}/table.md" in told
+
+
+def test_the_hours_preset_learns_from_the_same_data_sets_for_longer():
+    folder = Path(__file__).resolve().parents[2] / "config"
+    default, hour = (yaml.safe_load((folder / name).read_text()) for name in ("config.yaml", "blade_hour.yaml"))
+    assert hour["bodies"] == default["bodies"]
+    assert hour["datasets"] == {name: default["datasets"][name] for name in hour["datasets"]}
+    assert hour["benchmarks"]["people_heldout"] == default["benchmarks"]["people_heldout"]
+    for stage in (FIRST, SECOND):
+        overrides = (one["stages"][stage]["overrides"] for one in (default, hour))
+        (steps,), (longer,) = ([int(w.split("=")[1]) for w in words if "num_steps=" in w] for words in overrides)
+        assert longer >= 3 * steps
+    outputs = [output for step in Plan(hour).steps() for output in step.outputs]
+    assert "results/blade.html" in outputs and f"results/{SECOND}/weights.safetensors" in outputs
