@@ -29,8 +29,8 @@ class People:
     """The data set that each of these stages learns from; of a mixture the one that its recipe calls `dataset`."""
     mixtures: Mapping[str, tuple[str, ...]]
     """All that it learns from."""
-    body_files: Mapping[str, str | None]
-    """The body file that each of these stages is given."""
+    settings: Mapping[str, Mapping[str, Any]]
+    """The `data.people` section of each of these stages."""
 
     @classmethod
     def of(
@@ -50,7 +50,7 @@ class People:
             stages=chosen,
             training_sets={name: recipes[name]["data"]["dataset"] for name in chosen},
             mixtures={n: tuple(recipes[n]["data"]["mixture"] or [recipes[n]["data"]["dataset"]]) for n in chosen},
-            body_files={name: (recipes[name]["data"]["people"] or {}).get("body") for name in chosen},
+            settings={name: recipes[name]["data"]["people"] or {} for name in chosen},
         )
 
     # Data
@@ -99,9 +99,16 @@ class People:
                     f"stages.{stage}: data.dataset={name} has no people; name one with a body, "
                     "such as a data set of source: people"
                 )
-            body, expected = self.body_files[stage], f"data/bodies/{self.datasets[name].body}.npz"
+            people = self.settings[stage]
+            body, expected = people.get("body"), f"data/bodies/{self.datasets[name].body}.npz"
             if body not in (None, expected):
                 raise ValueError(f"stages.{stage}: data.people.body={body}, but {name} has the body {expected}")
+            (given, behind) = people.get("panoramas"), next(iter(self.datasets[name].panoramas), None)
+            if given not in (None, behind) or (people.get("endless") and given != behind):
+                raise ValueError(
+                    f"stages.{stage}: data.people.panoramas={given or 'null'}, but behind the people of {name} is "
+                    f"{behind or 'none'}; set data.people.panoramas={behind or 'null'}"
+                )
         for name in self.benchmarks:
             if not self.rows(name):
                 raise ValueError(

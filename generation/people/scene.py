@@ -126,7 +126,7 @@ def draw_subject(
         if panoramas is None:
             raise ValueError(
                 "background=panorama needs the panoramas of an asset pack: --panoramas FILE, which "
-                "python -m generation panoramas writes; people that are drawn while they are learned from have none"
+                "python -m generation panoramas writes"
             )
         name = str(rng.choice(panoramas.of_split(config.split)))
         turn = float(rng.uniform(0, 2 * np.pi))

@@ -157,6 +157,23 @@ def test_trackers_and_people_share_a_configuration():
     assert not any("heldout_people/static" in output or f"results/tiny_heldout/{FIRST}" in output for output in outputs)
 
 
+def test_a_stage_that_draws_people_before_panoramas_waits_for_them():
+    config, behind = copy.deepcopy(CONFIG), "data/panoramas/open.npz"
+    config["datasets"]["train_people"] |= {"overrides": {"background": "panorama"}}
+    Plan(config)  # the packed ones have their backgrounds
+    for stage in (FIRST, SECOND):
+        config["stages"][stage]["overrides"].append("data.people.endless=true")
+    with pytest.raises(ValueError, match=rf"stages\.{FIRST}: .* is {behind}; set data\.people\.panoramas={behind}"):
+        Plan(config)
+    for stage in (FIRST, SECOND):
+        config["stages"][stage]["overrides"].append(f"data.people.panoramas={behind}")
+    steps = [step.rule for step in Plan(config).steps()]
+    assert steps.index("panoramas") < steps.index("train_stage")
+    config["datasets"]["train_people"].pop("overrides")
+    with pytest.raises(ValueError, match=r"is none; set data\.people\.panoramas=null"):
+        Plan(config)
+
+
 def test_the_guides_scale_is_planned_through_slurm(made):
     """8 and 6 nodes of 8 GPUs, one after the other, and the three benchmarks by the guide's names."""
     config = yaml.safe_load((made.root / "config/blade_paper.yaml").read_text())

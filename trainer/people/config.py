@@ -26,6 +26,9 @@ class PeopleData:
     endless: bool = False
     """Draw the people of every sample anew, with the settings that the data set's index names, instead of reading them:
     each clip of the data set then stands for as many pictures as there are epochs."""
+    panoramas: str | None = None
+    """What is behind people that are drawn anew, where the index says background=panorama: the file of panoramas that
+    its clips were drawn with (data/panoramas/ASSETS.npz)."""
     body: str = "data/bodies/anny.npz"
     """The body file of the data set's people: what is drawn anew, losses on vertices and validation need it."""
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from generation.people.config import PeopleConfig, from_recipe
+from generation.people.panoramas import Panoramas, read_panoramas
 from generation.people.scene import make_clip
 from shards import Clip, ClipStore
 from shards.people.body import Body, read_body
@@ -165,16 +166,39 @@ def draw_clip(store: ClipStore, number: int, people: PeopleData, rng: np.random.
     The stand-in of clip `number`: nothing but its name depends on that, everything on the generator.
     """
     config, digest = recipe_of(store)
-    body = body_of(people.body)
+    body, panoramas = body_of(people.body), None
     check_body(body, digest, store.name)
+    if config.background == "panorama":
+        panoramas = panoramas_of(store, people.panoramas)
     for attempt in range(1, ATTEMPTS + 1):
         seed, camera = (int(value) for value in rng.integers(2**31, size=2))
         try:
-            return make_clip(config, body, seed, f"{store.keys[number]}-drawn", first_camera=camera)
+            key = f"{store.keys[number]}-drawn"
+            return make_clip(config, body, seed, key, first_camera=camera, panoramas=panoramas)
         except ValueError as error:  # a body in a pose that hardly any camera sees
             if attempt == ATTEMPTS:
                 raise ValueError(f"{store.name}: {ATTEMPTS} bodies in a row cannot be drawn: {error}") from None
     raise AssertionError("not reached")
+
+
+@lru_cache(maxsize=4)
+def panoramas_of(store: ClipStore, path: str | None) -> Panoramas:
+    """The panoramas of a file, read once by each process.
+
+    ValueError where none is given, and where the data set's clips were drawn with others.
+    """
+    if path is None:
+        raise ValueError(
+            f"{store.name}: its people stand before panoramas; set data.people.panoramas to the file that they were "
+            "drawn with (data/panoramas/open.npz), or data.people.endless=false"
+        )
+    panoramas, digest = read_panoramas(Path(path)), store.summary["recipe"].get("panoramas")
+    if panoramas.digest != digest:
+        raise ValueError(
+            f"{store.name}: its people stand before panoramas {digest}, data.people.panoramas={path} is "
+            f"{panoramas.digest}; name the file that they were drawn with, or draw them again"
+        )
+    return panoramas
 
 
 @lru_cache(maxsize=4)

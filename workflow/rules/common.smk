@@ -107,9 +107,10 @@ def deepspeed_op_of(wildcards):
     return [plan.deepspeed_op] if wildcards.stage in plan.deepspeed_stages else []
 
 
-def body_of_stage(wildcards):
-    """The body file of the people that a stage learns from."""
-    return plan.body_files(plan.recipes[wildcards.stage]["data"]["dataset"])
+def drawn_from(wildcards):
+    """What a stage draws people from: their body file, and what is behind them."""
+    dataset = plan.recipes[wildcards.stage]["data"]["dataset"]
+    return [*plan.body_files(dataset), *plan.datasets[dataset].panoramas]
 
 
 def first_weights(wildcards):

@@ -26,7 +26,7 @@ rule train_stage:
         validation=ancient(validation_of),
         deciding=deciding_validation_of,
         deepspeed_op=ancient(deepspeed_op_of),
-        body=body_of_stage,
+        people=drawn_from,
     output:
         weights="results/{stage}/weights.safetensors",
         untrained="results/{stage}/untrained.safetensors",

@@ -1,11 +1,15 @@
 """Samples of people: crops whose camera sees the joints where they are, mirrors, and people drawn for each sample."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from shards import ClipStore
+from generation.people.config import PeopleConfig
+from generation.people.panoramas import read_panoramas
+from generation.people.scene import make_clip
+from shards import ClipStore, pack_clips, write_index
 from shards.people.body import pose_body
 from shards.people.camera import Camera, project
 from trainer.batch import sample_rng
@@ -76,6 +80,38 @@ def test_several_crops_are_of_one_picture(people, endless):
         crop = {name: value[number] for name, value in three.items()}
         in_front = (crop["joints_m"] + crop["pelvis_m"])[:, 2] > 0.1
         np.testing.assert_allclose(joints_by_camera(crop)[in_front], crop["joints_px"][in_front], atol=0.05)
+
+
+@pytest.fixture
+def before_panoramas(people, tmp_path):
+    """The index of a clip before a green panorama, and the panoramas' file; and another file of the same names."""
+    about = {"format": "frameline-panoramas/1", "train": ["meadow"], "test": ["room"]}
+    files = []
+    for name, green in (("some", 200), ("others", 90)):
+        arrays = {f"panorama/{place}": np.full((32, 64, 3), (0, green, 0), np.uint8) for place in ("meadow", "room")}
+        files.append(tmp_path / f"{name}.npz")
+        np.savez(files[-1], about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    config = PeopleConfig(resolution=48, num_frames=1, background="panorama", has_floor=False, sensor_noise=0.0)
+    clip = make_clip(config, people.body, 0, "toy-0", panoramas=read_panoramas(files[0]))
+    pack_clips([clip], tmp_path / "meadow" / "shard-000000", "png")
+    index = tmp_path / "meadow" / "index.json"
+    write_index([tmp_path / "meadow" / "shard-000000.json"], "meadow", index)
+    return index, *files
+
+
+def test_people_drawn_anew_stand_before_their_data_sets_panoramas(people, before_panoramas):
+    index, file, other = before_panoramas
+    store = ClipStore(index)
+
+    def draw(**changes) -> np.ndarray:
+        config = settings(people, endless=True, crop="whole", **changes)
+        return make_people_sample(store, 0, config, sample_rng(0, 0, "a"))["image"]
+
+    assert (draw(panoramas=str(file)).reshape(-1, 3) == [0, 200, 0]).all(1).mean() > 0.2
+    with pytest.raises(ValueError, match=r"meadow.index\.json: its people stand before panoramas; set data\.people\.panoramas"):
+        draw()
+    with pytest.raises(ValueError, match="name the file that they were drawn with"):
+        draw(panoramas=str(other))
 
 
 def test_a_box_is_around_the_joints_in_the_picture():
