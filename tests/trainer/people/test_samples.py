@@ -108,7 +108,9 @@ def test_people_drawn_anew_stand_before_their_data_sets_panoramas(people, before
         return make_people_sample(store, 0, config, sample_rng(0, 0, "a"))["image"]
 
     assert (draw(panoramas=str(file)).reshape(-1, 3) == [0, 200, 0]).all(1).mean() > 0.2
-    with pytest.raises(ValueError, match=r"meadow.index\.json: its people stand before panoramas; set data\.people\.panoramas"):
+    with pytest.raises(
+        ValueError, match=r"index\.json: its people stand before panoramas; set data\.people\.panoramas"
+    ):
         draw()
     with pytest.raises(ValueError, match="name the file that they were drawn with"):
         draw(panoramas=str(other))
