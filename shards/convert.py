@@ -110,4 +110,5 @@ def _check_clips(clips: Iterable[Clip], target: str, out: Path, skip_empty: bool
         depth = "" if clip.depth_m is None else ", depth left out" if target in TAKE_NO_DEPTH else ", depth"
         size = f"{num_frames} frames {width}x{height}, {clip.tracks.shape[1]} tracks"
         person = "" if clip.person is None else ", person" if target == "index" else ", person left out"
-        print(f"{clip.key}: {size}{depth}{person}", file=sys.stderr, flush=True)
+        drive = "" if clip.drive is None else ", drive" if target == "index" else ", drive left out"
+        print(f"{clip.key}: {size}{depth}{person}{drive}", file=sys.stderr, flush=True)
