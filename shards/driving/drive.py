@@ -116,14 +116,10 @@ class Drive:
         """Hold speed and yaw rate against the poses: other units and other signs are found where there is motion."""
         if self.camera_to_world is None or len(self.times_s) < 2:
             return
-        steps_s = np.diff(self.times_s)
-        steps_m = np.linalg.norm(np.diff(self.camera_to_world[:, :2, 3], axis=0), axis=1)
-        if self.speed_mps is not None and steps_s.sum() >= LEAST_SPAN_S:
-            stored, found = np.trapezoid(self.speed_mps, self.times_s) / steps_s.sum(), steps_m.sum() / steps_s.sum()
-            low, high = sorted((stored, found))
-            if high > LEAST_SPEED_MPS and high > LARGEST_RATIO * low:
-                reason = "are these km/h, or are the poses not in metres?"
-                self._refuse("speed_mps", f"is {stored:.3g} on average, by the poses it is {found:.3g}: {reason}")
+        if self.speed_mps is not None:
+            reason = contradiction(self.times_s, self.camera_to_world, self.speed_mps)
+            if reason:
+                self._refuse("speed_mps", f"{reason}: are these km/h, or are the poses not in metres?")
         if self.yaw_rate_radps is not None:
             forward = self.camera_to_world[:, :2, 2]
             turned = np.diff(np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))).sum()
@@ -140,6 +136,18 @@ class Drive:
         commands = None if self.commands is None else tuple(self.commands[frame] for frame in chosen)
         stated = self.stated if chosen and chosen[0] == 0 else None
         return replace(self, **arrays, commands=commands, stated=stated)
+
+
+def contradiction(times_s: np.ndarray, camera_to_world: np.ndarray, speed_mps: np.ndarray) -> str:
+    """How speeds (T,) m/s and poses (T, 3, 4) at times (T,) contradict each other; empty where they do not."""
+    span_s = times_s[-1] - times_s[0]
+    if span_s < LEAST_SPAN_S:
+        return ""
+    stored = np.trapezoid(speed_mps, times_s) / span_s
+    found = np.linalg.norm(np.diff(camera_to_world[:, :2, 3], axis=0), axis=1).sum() / span_s
+    low, high = sorted((stored, found))
+    is_other = high > LEAST_SPEED_MPS and high > LARGEST_RATIO * low
+    return f"is {stored:.3g} on average, by the poses it is {found:.3g}" if is_other else ""
 
 
 def encode_drive(drive: Drive) -> bytes:
