@@ -5,6 +5,8 @@ import numpy as np
 from shards.driving.actions import NUM_STEPS, STEP_S, Actions
 from shards.driving.drive import Drive
 
+UNTIMED = ("command", "goal")
+"""Actions that are no values at steps of time."""
 TOLERANCE_S = 1e-3
 """How far beyond the last frame a value is still that of the last frame: clocks count in microseconds."""
 LARGEST_GAP_S = 1.0
@@ -18,7 +20,8 @@ def actions_of_window(drive: Drive, first: int = 0, step_s: float = STEP_S) -> A
     clip, also those behind the window; where the clip ends before, all four are not present (a caller who wants nothing
     from behind a window gives `drive.frames(...)` of it). A place of the trajectory is (right, forward) of the camera
     as it is in frame `first`, on the plane that is level: right of the picture is positive. Command and goal are those
-    stated for frame `first`. `drive.stated` comes first where it says something, for windows that begin at frame 0.
+    stated for frame `first`. `drive.stated` comes first where it says something, for windows that begin at frame 0; its
+    trajectory, speed and angle are of steps of 0.5 s and of no other.
     Raises ValueError for a frame that is not there and a step that is not positive.
     """
     if not 0 <= first < len(drive.times_s):
@@ -34,7 +37,7 @@ def actions_of_window(drive: Drive, first: int = 0, step_s: float = STEP_S) -> A
         "goal": None if drive.goal is None or np.isnan(drive.goal[first]).any() else drive.goal[first],
     }
     if drive.stated is not None and first == 0:
-        stated = {name: getattr(drive.stated, name) for name in found}
+        stated = {name: getattr(drive.stated, name) for name in found if step_s == STEP_S or name in UNTIMED}
         found |= {name: value for name, value in stated.items() if value is not None}
     return Actions(**found)
 

@@ -43,7 +43,9 @@ def read_nuscenes(path: Path, reading: DriveReading, choice: Choice = WHOLE) -> 
     tables = read_tables(path)
     with naming(find_tables(path)):
         by_scene = _frames_by_scene(tables)
-    names = {row["name"]: token for token, row in tables.rows["scene"].items()}
+        names = {row["name"]: token for token, row in tables.rows["scene"].items()}
+        if len(names) != len(tables.rows["scene"]):
+            raise ValueError("two scenes have one name")
     chosen = names.keys() if reading.scenes is None else read_scene_names(reading.scenes, names)
     for name in sorted(chosen):
         with naming(find_tables(path), name):
@@ -99,7 +101,7 @@ class _Scene:
         sizes = {(row["height"], row["width"]) for row in rows}
         if len(sizes) != 1:
             raise ValueError(f"{CHANNEL} has frames of {len(sizes)} sizes")
-        (scene,) = (row for row in tables.rows["scene"].values() if row["name"] == name)
+        scene = next(row for row in tables.rows["scene"].values() if row["name"] == name)
         return cls(
             name=name,
             root=tables.root,

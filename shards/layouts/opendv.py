@@ -15,7 +15,7 @@ from shards.layouts.choice import WHOLE, Choice, cut_metadata
 from shards.layouts.driving_frames import drive_clip, read_clip_frames
 from shards.layouts.files import IMAGE, clean_name, list_images, naming
 
-LICENCE = "OpenDV-YouTube, for non-commercial research: the videos belong to their makers"
+LICENCE = "OpenDV-YouTube: that of each video"
 LONGEST_KEY = 64
 
 
@@ -46,12 +46,20 @@ def read_opendv(path: Path, reading: DriveReading, choice: Choice = WHOLE) -> It
 
 
 def find_folders(path: Path) -> list[Path]:
-    """Folders with numbered frames at and below `path` in the order of their names; ValueError where there is none."""
+    """Folders with numbered frames at and below `path` in the order of their names; ValueError where there is none.
+
+    Links to folders are followed, as videos lie on several disks; a folder that is reached twice counts once.
+    """
     if not path.is_dir():
         raise ValueError(f"{path}: not there; give a folder of frames, or the folder that holds such folders")
-    found = []
-    for folder, inner, files in os.walk(path):
-        inner[:] = [name for name in inner if not name.startswith(".")]
+    found, seen = [], set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:
+            inner.clear()
+            continue
+        seen.add(place)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
         if any(re.fullmatch(IMAGE, name) for name in files):
             found.append(Path(folder))
     if not found:

@@ -74,7 +74,7 @@ def _add_scene(root, ride, tables):
         is_key = time % 0.5 == 0
         name = f"{'samples' if is_key else 'sweeps'}/CAM_FRONT/{ride.name}__CAM_FRONT__{stamp}.jpg"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / name), np.full((HEIGHT, WIDTH, 3), 5 * number, np.uint8))
+        cv2.imwrite(str(root / name), np.full((HEIGHT, WIDTH, 3), 5 * (number % 50), np.uint8))
         pose = {"token": f"{scene}-pose{number}", "timestamp": stamp, "translation": [*place.tolist(), 0.0]}
         tables["ego_pose"].append(pose | {"rotation": [float(np.cos(heading / 2)), 0, 0, float(np.sin(heading / 2))]})
         row = {

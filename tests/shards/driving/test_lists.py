@@ -48,6 +48,15 @@ def test_folders_of_frames_are_clips_with_times_alone(tmp_path):
     assert alone.key == "abc_-123" and alone.video.shape == (30, 9, 16, 3)
 
 
+def test_links_to_folders_are_followed_and_never_in_circles(tmp_path):
+    write_frames(tmp_path / "disk" / "b", 3)
+    write_frames(tmp_path / "opendv" / "a", 3)
+    (tmp_path / "opendv" / "c").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "opendv")
+    (tmp_path / "opendv" / "twice").symlink_to(tmp_path / "disk" / "b")
+    assert [clip.key for clip in read_opendv(tmp_path / "opendv", DriveReading())] == ["a", "c-b"]
+
+
 def test_mistakes_in_folders_of_frames(tmp_path):
     with pytest.raises(ValueError, match="nowhere: not there; give a folder of frames"):
         list(read_opendv(tmp_path / "nowhere", DriveReading()))

@@ -191,6 +191,7 @@ MISTAKES = {
     "no matrix": ("calibrated_sensor", put("camera_intrinsic", []), "camera_intrinsic has shape (0,)"),
     "two at once": ("sample_data", put("timestamp", START_US, at=-3), "two frames were taken at"),
     "another size": ("sample_data", put("width", 64, at=-1), "CAM_FRONT has frames of 2 sizes"),
+    "one name": ("scene", put("name", "scene-0061", at=1), "two scenes have one name"),
     "no frames": ("sample_data", lambda rows: [], "scene-0061: has no frame of CAM_FRONT"),
 }
 

@@ -105,6 +105,8 @@ def test_stated_actions_come_first_at_the_first_frame():
     assert found.command == "stop" and found.speed_mps.tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(found.trajectory_m[:, 1], 8 * AFTER)
     assert actions_of_window(drive, 1).command == "straight"
+    other_steps = actions_of_window(drive, step_s=0.25)
+    assert other_steps.command == "stop" and other_steps.speed_mps.tolist() == [8, 8, 8, 8]
 
 
 def test_speed_and_yaw_rate_of_poses():
