@@ -1,5 +1,6 @@
 """What a driver does in a window of frames, in the five forms that Vista is told it (Gao et al., Vista, 2024)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -53,6 +54,18 @@ class Actions:
 
     def _refuse(self, name: str, reason: str) -> NoReturn:
         raise ValueError(f"actions.{name} {reason}")
+
+
+def values_of(actions: Actions, command_numbers: Mapping[str, int]) -> dict[str, list[float] | None]:
+    """Actions as lists of 1, 8, 4, 4 and 2 numbers by the names of KINDS, what is not known as None.
+
+    `command_numbers` are those of a model. Raises ValueError for a command that has none.
+    """
+    if actions.command is not None and actions.command not in command_numbers:
+        raise ValueError(f"command {actions.command} has no number; known: {', '.join(command_numbers)}")
+    arrays = [None if getattr(actions, name) is None else getattr(actions, name).ravel().tolist() for name in SHAPES]
+    command = None if actions.command is None else [float(command_numbers[actions.command])]
+    return dict(zip(KINDS, [command, *arrays], strict=True))
 
 
 def actions_to_json(actions: Actions) -> dict[str, Any]:
