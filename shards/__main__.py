@@ -12,6 +12,7 @@ from shards.codecs import CODECS
 from shards.convert import EXAMPLES as CONVERT_EXAMPLES
 from shards.convert import WRITERS, convert_clips, read_clips
 from shards.diff import compare_indexes, format_difference
+from shards.driving.reading import RATE_HZ, TOLERANCE_S, DriveReading
 from shards.index import write_index
 from shards.layouts.choice import Choice
 from shards.layouts.packed import CLIPS_PER_SHARD
@@ -20,7 +21,7 @@ from shards.people.body import read_body
 from shards.people.labels import Reading
 from shards.push import push_dataset, send_files
 from shards.shelf import link_index
-from shards.sources import OF_PEOPLE, SOURCES
+from shards.sources import OF_DRIVING, OF_PEOPLE, SOURCES
 from shards.store import ClipStore
 from shards.transfer import is_url
 from shards.verify import find_problems
@@ -39,7 +40,12 @@ examples:
 Exit code: 0 done, 1 verify or diff found a difference, 2 a mistake in the command or its input."""
 CONNECTIONS = 4
 """Shards that are fetched at a time."""
-HEIGHT_HELP = "resize videos to this height (with videos only)"
+DRIVING_OPTIONS = {
+    "rate_hz": OF_DRIVING, "tolerance_s": {"nuscenes"}, "scenes": {"nuscenes"}, "commands": {"vista_list"},
+    "images": {"vista_list"},
+}  # fmt: skip
+"""Which sources each option of driving is for."""
+HEIGHT_HELP = "resize videos and drives to this height"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -92,6 +98,7 @@ def _add_writers(commands: argparse._SubParsersAction) -> None:
     pack.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
     pack.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="data/shards/NAME/shard-000000")
     _add_people(pack)
+    _add_driving(pack)
     index = commands.add_parser("index", help="shard JSONs -> one index.json")
     index.add_argument("shards", nargs="+", type=Path, metavar="SHARD.json")
     index.add_argument("--dataset", required=True, help="name of the data set")
@@ -105,8 +112,32 @@ def _add_people(command: argparse.ArgumentParser) -> None:
     people.add_argument("--truncate-shape", action="store_true", help="leave out shape coefficients that FILE has not")
 
 
-def _reading(options: argparse.Namespace) -> Reading | None:
-    """How labels of people are read; None where no body file is given."""
+def _add_driving(command: argparse.ArgumentParser) -> None:
+    driving = command.add_argument_group(f"driving ({', '.join(sorted(OF_DRIVING))}); --images with vista_list, too")
+    driving.add_argument("--rate", type=float, metavar="HZ", help=f"frames a second (default: {RATE_HZ:g})")
+    driving.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="SECONDS",
+        help=f"of a frame's time, nuscenes only (default: {TOLERANCE_S:g})",
+    )
+    driving.add_argument("--scenes", type=Path, metavar="FILE", help="names of the scenes to read, nuscenes only")
+    driving.add_argument("--commands", metavar="NAME,NAME,...", help="what cmd 0, 1, ... mean, vista_list only")
+
+
+def _reading(options: argparse.Namespace) -> Reading | DriveReading | None:
+    """How labels of people, or drives, are read; None where no option of either is given."""
+    given = {"rate_hz": options.rate, "tolerance_s": options.tolerance, "scenes": options.scenes}
+    given |= {"commands": None if options.commands is None else tuple(options.commands.split(","))}
+    given |= {"images": options.images if options.source in OF_DRIVING else None}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() & DRIVING_OPTIONS.keys():
+        if options.source not in DRIVING_OPTIONS[name]:
+            raise ValueError(f"--{name.split('_')[0]}: {options.source} has no use for it; leave it out")
+    if given and options.body is not None:
+        raise ValueError("--body is of people, --rate and the like are of driving; leave one of them out")
+    if given:
+        return DriveReading(**given)
     if options.body is None:
         return None
     return Reading(body=read_body(options.body), images=options.images, truncate_shape=options.truncate_shape)
@@ -143,7 +174,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="a data set in one layout -> the same clips in another",
         description="Read data sets in one layout of the field and write them in another. See docs/how-to/convert.md.",
-        epilog=f"layouts (badja, clip_folder, videos and people are only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
+        epilog=f"layouts (badja, clip_folder, videos, people, driving: only read):\n{layouts}\n\n{CONVERT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     convert.add_argument(
@@ -156,6 +187,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--window", type=int, metavar="LENGTH", help="cut clips of at most LENGTH frames")
     convert.add_argument("--height", type=int, metavar="PIXELS", help=HEIGHT_HELP)
     _add_people(convert)
+    _add_driving(convert)
     convert.add_argument("--no-depth", action="store_true", help="leave depth out")
     convert.add_argument("--skip-empty", action="store_true", help="leave clips without tracks out")
     convert.add_argument("--clips-per-shard", type=int, default=CLIPS_PER_SHARD, metavar="M", help="with --to index")

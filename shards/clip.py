@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from shards.driving.drive import Drive
 from shards.people.person import Person
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -39,6 +40,8 @@ class Clip:
     """(T, N, 3) float32 metres, the points' positions in the world, finite"""
     person: Person | None = None
     """The one person of each frame; `tracks` are the joints then, and `visible` says which of them are seen."""
+    drive: Drive | None = None
+    """The drive that the video was taken on: times, poses, speed, steering, commands."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Whatever JSON can hold: seeds, camera, assets, licences."""
 
@@ -54,6 +57,8 @@ class Clip:
         self._check_points()
         if self.person is not None:
             self._check_person(self.person)
+        if self.drive is not None:
+            self._check_drive(self.drive)
         self._check_metadata()
 
     def _check_tracks(self) -> None:
@@ -107,6 +112,12 @@ class Clip:
         if person.parts is not None and person.parts.shape != self.video.shape[:3]:
             shape = person.parts.shape
             self._refuse("person", f"has parts of shape {shape}, expected {self.video.shape[:3]} to fit the video")
+
+    def _check_drive(self, drive: Any) -> None:
+        if not isinstance(drive, Drive):
+            self._refuse("drive", f"is {type(drive).__name__}, expected Drive")
+        if len(drive.times_s) != len(self.video):
+            self._refuse("drive", f"has {len(drive.times_s)} frames, the video has {len(self.video)}")
 
     def _check_metadata(self) -> None:
         if not isinstance(self.metadata, dict):

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from shards.clip import Clip
+from shards.driving.reading import DriveReading
 from shards.layouts.choice import WHOLE, Choice, cut_clips
 from shards.layouts.dynamic_replica import write_dynamic_replica
 from shards.layouts.files import refuse_occupied
@@ -16,7 +17,7 @@ from shards.layouts.packed import CLIPS_PER_SHARD, write_packed
 from shards.layouts.point_odyssey import write_point_odyssey
 from shards.layouts.tapvid import write_tapvid
 from shards.people.labels import Reading
-from shards.sources import OF_PEOPLE, SOURCES
+from shards.sources import OF_DRIVING, OF_PEOPLE, SOURCES
 
 STREAMING = {"cotracker3_kubric", "dynamic_replica", "index", "lbm_folder", "point_odyssey", "videos"}
 """Readers that decode only the frames they are asked for; the clips of others are cut after they are read."""
@@ -41,6 +42,8 @@ examples:
   python -m shards convert --from index data/shards/tapvid_davis/index.json --to tapvid --out davis.pkl
   python -m shards convert --from videos my_videos --height 384 --window 80 --codec jpeg95 \\
       --to index --out data/shards/my_videos
+  python -m shards convert --from nuscenes datasets/nuscenes --height 320 --codec jpeg95 \\
+      --to index --out data/shards/nuscenes
 """
 
 
@@ -51,7 +54,7 @@ def convert_clips(
     out: Path,
     *,
     choice: Choice = WHOLE,
-    reading: Reading | None = None,
+    reading: Reading | DriveReading | None = None,
     skip_empty: bool = False,
     clips_per_shard: int = CLIPS_PER_SHARD,
     codec: str = "png",
@@ -78,10 +81,17 @@ def convert_clips(
         raise ValueError(f"{error}; {out} holds the clips before it, delete it" if left else str(error)) from None
 
 
-def read_clips(source: str, path: Path, choice: Choice = WHOLE, reading: Reading | None = None) -> Iterator[Clip]:
-    """The clips of one input, cut to `choice`; ValueError names what is wrong. Labels of people want a `reading`."""
-    if choice.height is not None and source != "videos":
+def read_clips(
+    source: str, path: Path, choice: Choice = WHOLE, reading: Reading | DriveReading | None = None
+) -> Iterator[Clip]:
+    """The clips of one input, cut to `choice`; ValueError names what is wrong.
+
+    Labels of people want a `Reading`, drives may have a `DriveReading`.
+    """
+    if choice.height is not None and source not in {"videos", *OF_DRIVING}:
         raise ValueError(f"--height {choice.height}: only videos are resized, not clips with tracks ({source})")
+    if source in OF_DRIVING and (reading is None or isinstance(reading, DriveReading)):
+        return SOURCES[source](path, reading or DriveReading(), choice)
     if (reading is not None) != (source in OF_PEOPLE):
         told = "of a body model; give its file with --body (python -m generation body --help)"
         told = told if reading is None else "not of a body model; leave --body out"
@@ -110,4 +120,5 @@ def _check_clips(clips: Iterable[Clip], target: str, out: Path, skip_empty: bool
         depth = "" if clip.depth_m is None else ", depth left out" if target in TAKE_NO_DEPTH else ", depth"
         size = f"{num_frames} frames {width}x{height}, {clip.tracks.shape[1]} tracks"
         person = "" if clip.person is None else ", person" if target == "index" else ", person left out"
-        print(f"{clip.key}: {size}{depth}{person}", file=sys.stderr, flush=True)
+        drive = "" if clip.drive is None else ", drive" if target == "index" else ", drive left out"
+        print(f"{clip.key}: {size}{depth}{person}{drive}", file=sys.stderr, flush=True)

@@ -12,13 +12,19 @@ from shards.clip import Clip
 from shards.codecs import codec_named, decode_rgb
 from shards.codecs import decode_codes as decode_codes  # for readers of layouts, as are decode_rgb and encode_png
 from shards.codecs import encode_png as encode_png
+from shards.driving.drive import decode_drive, encode_drive
 from shards.people.person import decode_person, encode_person
 
 ANNOTATIONS = ("tracks.npy", "visible.npy", "metadata.json")
 OPTIONAL = {
     "object_id": "object_id.npy", "query_frame": "query_frame.npy", "world_m": "world.npy", "person": "person.npz",
+    "drive": "drive.npz",
 }  # fmt: skip
 """Fields of a Clip that it may lack, and their members, in the order in which they are packed."""
+OF_FRAMES: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
+    "person": (encode_person, decode_person), "drive": (encode_drive, decode_drive),
+}  # fmt: skip
+"""Fields that are more than an array, and know how to choose `frames` of themselves: how each is written and read."""
 
 
 def frame_name(frame: int, codec: str = "png") -> str:
@@ -51,7 +57,7 @@ def encode_clip(clip: Clip, codec: str = "png") -> dict[str, bytes]:
     for field, name in OPTIONAL.items():
         if name in present:
             value = getattr(clip, field)
-            members[name] = encode_person(value) if field == "person" else _encode_array(value)
+            members[name] = OF_FRAMES[field][0](value) if field in OF_FRAMES else _encode_array(value)
     return members
 
 
@@ -72,12 +78,12 @@ def decode_clip(
     """
     chosen = list(range(num_frames) if frames is None else frames)
     arrays = {
-        field: decode_person(member(name)) if field == "person" else decode_array(member(name))
+        field: OF_FRAMES[field][1](member(name)) if field in OF_FRAMES else decode_array(member(name))
         for field, name in OPTIONAL.items()
         if name in optional
     }
-    if "person" in arrays:
-        arrays["person"] = arrays["person"].frames(chosen)
+    for field in OF_FRAMES.keys() & arrays.keys():
+        arrays[field] = arrays[field].frames(chosen)
     if "world_m" in arrays:
         arrays["world_m"] = arrays["world_m"][chosen]
     if "query_frame" in arrays:

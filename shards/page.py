@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from shards.clip import Clip
+from shards.driving.drive import Drive
 from shards.film import draw_frames, encode_webp, frame_rate, spread
 from shards.people.person import Person
 from shards.store import ClipStore
@@ -100,6 +101,8 @@ def _facts_of(row: dict[str, Any], clip: Clip) -> Iterable[tuple[str, Any]]:
         yield "points on", f"{len(set(clip.object_id.tolist()) - {0})} objects"
     if clip.person is not None:
         yield from _facts_of_person(clip.person)
+    if clip.drive is not None:
+        yield from _facts_of_drive(clip.drive)
     yield "stored as", f"{row['codec']} in {row['shard']}"
     for name in ("seed", "attempt"):
         if name in row:
@@ -119,6 +122,18 @@ def _facts_of_person(person: Person) -> Iterable[tuple[str, str]]:
     yield "pelvis", f"{distance_m.min():.2f} to {distance_m.max():.2f} m from the camera, along its axis"
     yield "focal length", f"{focal_px.min():.0f} to {focal_px.max():.0f} pixels"
     yield "body", person.body
+
+
+def _facts_of_drive(drive: Drive) -> Iterable[tuple[str, str]]:
+    yield "drive", f"{drive.times_s[-1] - drive.times_s[0]:.2f} s"
+    if drive.speed_mps is not None:
+        yield "speed", f"{drive.speed_mps.min():.1f} to {drive.speed_mps.max():.1f} m/s"
+    if drive.yaw_rate_radps is not None:
+        turned = np.degrees(np.trapezoid(drive.yaw_rate_radps, drive.times_s))
+        yield "turned", f"{abs(turned):.0f} degrees to the {'left' if turned > 0 else 'right'}"
+    if drive.commands is not None:
+        names = dict.fromkeys(name for name in drive.commands if name is not None)
+        yield "commands", ", ".join(f"{name} in {drive.commands.count(name)} frames" for name in names) or "none"
 
 
 def _make_depth_strip(clip: Clip) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from shards.clip import Clip
 from shards.depth import read_depth
+from shards.driving.drive import Drive, decode_drive
 from shards.index import parse_index, read_existing
 from shards.members import OPTIONAL, decode_array, decode_clip
 from shards.people.person import Person, decode_person
@@ -109,6 +110,17 @@ class ClipStore:
         if len(person.focal_px) != row["num_frames"]:
             raise ValueError(f"{self.name}: clip {row['key']} has a person of {len(person.focal_px)} frames")
         return person, (row["height"], row["width"])
+
+    def read_drive(self, number: int) -> Drive:
+        """The drive of clip `number` without decoding its frames; ValueError where none was packed."""
+        shard, row = self._rows[number]
+        if OPTIONAL["drive"] not in shard["optional"]:
+            raise ValueError(f"{self.name}: clip {row['key']} has no drive; it is no data set of driving")
+        with self._members(shard, row) as member:
+            drive = decode_drive(member(OPTIONAL["drive"]))
+        if len(drive.times_s) != row["num_frames"]:
+            raise ValueError(f"{self.name}: clip {row['key']} has a drive of {len(drive.times_s)} frames")
+        return drive
 
     @contextmanager
     def _members(self, shard: dict[str, Any], row: dict[str, Any]) -> Iterator[Callable[[str], bytes]]:

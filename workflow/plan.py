@@ -121,10 +121,9 @@ class Plan:
         return self.pack_input(dataset, shard) if known.is_rendered else known.path
 
     def pack_words(self, dataset: str) -> str:
-        """Options of `python -m shards pack` that only videos and labels of people have."""
+        """Options of `python -m shards pack` that only videos, labels of people and drives have."""
         known = self.datasets[dataset]
-        options = {"--height": known.height, "--window": known.clip_length, "--images": known.images}
-        words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        words = [word for name, value in known.pack_options.items() if value is not None for word in (name, str(value))]
         words += [word for path in self.body_files(dataset) for word in ("--body", path)]
         return quote([*words, *["--truncate-shape"] * known.truncate_shape])
 

@@ -1,6 +1,7 @@
 """config/config.yaml as frozen dataclasses: what the graph builds. Unknown keys are errors with a suggestion."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,20 @@ class Dataset:
     """Of people: the body file that they belong to is data/bodies/<body>.npz."""
     images: str | None = None
     truncate_shape: bool = False
+    rate: float | None = None
+    tolerance: float | None = None
+    scenes: str | None = None
+    """Of driving: a file of names of scenes, which the shard waits for, too."""
+    commands: Sequence[str] = ()
     index: str = ""
     fetch: bool = False
+
+    @property
+    def pack_options(self) -> dict[str, Any]:
+        """Options of `python -m shards pack` by name but for the body file; None where not given."""
+        videos = {"--height": self.height, "--window": self.clip_length, "--images": self.images}
+        driving = {"--rate": self.rate, "--tolerance": self.tolerance, "--scenes": self.scenes}
+        return videos | driving | {"--commands": ",".join(self.commands) or None}
 
     @property
     def is_people(self) -> bool:
@@ -251,8 +264,9 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
         where = f"datasets.{dataset.name}"
         if dataset.path:
             check_path(f"{where}.path", dataset.path)
-        if dataset.images:
-            check_path(f"{where}.images", dataset.images)
+        for key in ("images", "scenes"):
+            if value := getattr(dataset, key):
+                check_path(f"{where}.{key}", value)
         if dataset.index:
             check_remote(f"{where}.index", dataset.index)
         if dataset.url:

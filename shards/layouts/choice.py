@@ -65,6 +65,7 @@ def cut_clips(clips: Iterable[Clip], choice: Choice) -> Iterator[Clip]:
                 visible=clip.visible[part],
                 depth_m=clip.depth_m[part] if choice.with_depth and clip.depth_m is not None else None,
                 person=clip.person.frames(list(frames)) if clip.person is not None else None,
+                drive=clip.drive.frames(list(frames)) if clip.drive is not None else None,
                 metadata=cut_metadata(clip.metadata, frames, len(clip.video)),
             )
         del clip  # before the next one is read

@@ -276,6 +276,29 @@ def test_labels_of_people_are_packed_with_their_body_and_wait_for_it(config):
         Plan(put(config, "datasets.tapvid_davis.body", "smplx"))
 
 
+def test_driving_is_packed_as_its_data_set_says(config):
+    scenes = {"source": "nuscenes", "path": "nuscenes", "height": 320, "rate": 12, "scenes": "my scenes.txt"}
+    names = ["turn_right", "turn_left", "stop", "straight"]
+    labels = {"source": "vista_list", "path": "nuScenes.json", "images": "nuscenes", "commands": names}
+    videos = {"source": "opendv", "path": "opendv", "clip_length": 250}
+    sets = config["datasets"] | {"nuscenes": scenes, "vista": labels, "opendv": videos}
+    plan = Plan(config | {"datasets": sets})
+    assert plan.pack_words("nuscenes") == "--height 320 --rate 12 --scenes 'my scenes.txt'"
+    assert plan.pack_words("vista") == "--images nuscenes --commands turn_right,turn_left,stop,straight"
+    assert plan.pack_words("opendv") == "--window 250"
+    assert plan.facts("pack", {"dataset": "opendv", "shard": "000000"})["layout"] == "opendv"
+    for key, value, message in (
+        ("vista.commands", None, "missing key 'datasets.vista.commands'"),
+        ("vista.commands", ["left", "right"], "datasets.vista.commands"),
+        ("opendv.tolerance", 0.1, "unknown key 'datasets.opendv.tolerance'"),
+        ("nuscenes.rate", 0, "datasets.nuscenes.rate"),
+        ("nuscenes.scene", "x", "unknown key 'datasets.nuscenes.scene', did you mean 'scenes'?"),
+    ):
+        with pytest.raises(ValueError) as error:
+            Plan(put(config | {"datasets": sets}, f"datasets.{key}", value))
+        assert message in str(error.value)
+
+
 def test_every_data_set_of_a_mixture_is_an_input(config):
     other = {"source": "render", "num_clips": 4, "clips_per_shard": 2, "first_seed": 900}
     other["overrides"] = config["datasets"]["tiny"]["overrides"]

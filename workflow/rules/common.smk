@@ -78,7 +78,9 @@ def body_source(wildcards):
 def shard_source(wildcards):
     """What one shard waits for."""
     dataset = wildcards.dataset
-    return [plan.pack_input(dataset, wildcards.shard), *plan.body_files(dataset)]
+    scenes = plan.datasets[dataset].scenes
+    files = [*plan.body_files(dataset), *([scenes] if scenes else [])]
+    return [plan.pack_input(dataset, wildcards.shard), *files]
 
 
 def shards_of(wildcards):
