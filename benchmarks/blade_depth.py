@@ -48,7 +48,7 @@ def train(options: argparse.Namespace, condition: str, seed: int) -> Path:
         "trainer.launch", "stage=blade_posenet", "model=blade_posenet_small", "data=people_small", "optimizer=adamw",
         f"data.dataset={options.training}", f"data.people.body={options.body}", "data.people.noise=0.0",
         f"validation.dataset={options.truth}", "training.keep=last", "training.num_epochs=null", "training.threads=1",
-        "training.batch_size=6", "training.num_steps=2000", "training.sync_batch_norm=false",
+        "training.batch_size=16", "training.num_steps=1000", "training.sync_batch_norm=false",
         "optimizer.learning_rate=1.0e-3", "optimizer.max_gradient_norm=5.0", "validation.every_steps=100000",
         "logging.log_every=100",
         f"training.seed={seed}", f"exp_name={name}", f"paths.shards_root={options.shards_root}",
