@@ -1,0 +1,54 @@
+"""What a Vista network is made of. The defaults are Stable Video Diffusion's sizes. Imports no torch."""
+
+from dataclasses import dataclass
+
+GROUPS = 32
+"""Of the group norms in diffusers' blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Sizes of the UNet, and how it takes actions."""
+
+    widths: tuple[int, ...] = (320, 640, 1280, 1280)
+    """Channels of each level, finest first; each level has half the cells a side of the one before."""
+    attending: tuple[bool, ...] = (True, True, True, False)
+    """Which levels have attention."""
+    blocks_per_level: int = 2
+    head_width: int = 64
+    in_channels: int = 8
+    """Noisy latent and condition latent."""
+    out_channels: int = 4
+    context_width: int = 1024
+    """Of the picture's token."""
+    id_width: int = 256
+    """Of the sinusoid of each of a clip's three numbers: frames a second less 1, motion, noise on the condition."""
+    num_frames: int = 25
+    with_actions: bool = True
+    """Phase 1 has none."""
+    action_tokens: str = "concat"
+    """concat: actions are a part of the picture's token (the reference); separate: each kind is a token of its own."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.attending) or not self.widths:
+            raise ValueError(f"model.widths={list(self.widths)}, attending={list(self.attending)}: one each a level")
+        for width in self.widths:
+            if width % GROUPS or width % self.head_width:
+                raise ValueError(
+                    f"model.widths={list(self.widths)}: each must be a multiple of {GROUPS} (group norm) and of "
+                    f"model.head_width={self.head_width}"
+                )
+        if self.action_tokens not in ("concat", "separate"):
+            raise ValueError(f"model.action_tokens={self.action_tokens}; use concat or separate")
+
+
+PRESETS = {
+    "svd": UNetConfig(),
+    "small": UNetConfig(
+        widths=(64, 128), attending=(True, True), blocks_per_level=1, head_width=32, context_width=64, id_width=32
+    ),
+    "tiny": UNetConfig(
+        widths=(32, 64), attending=(True, True), blocks_per_level=1, head_width=16, context_width=24, id_width=32
+    ),
+}
+"""svd: Vista's own, 1.65 billion parameters with actions; the others train on a CPU."""
