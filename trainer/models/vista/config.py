@@ -42,6 +42,30 @@ class UNetConfig:
             raise ValueError(f"model.action_tokens={self.action_tokens}; use concat or separate")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Sizes of the autoencoder between frames and latents, whose decoder sees neighbouring frames."""
+
+    widths: tuple[int, ...] = (128, 256, 512, 512)
+    """Channels of each level, finest first; a cell is 2 ** (levels - 1) pixels a side."""
+    blocks_per_level: int = 2
+    """The published have 2, and so have their middles."""
+    latent_channels: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """Sizes of the tower that makes a picture one token: OpenCLIP's ViT-H-14."""
+
+    width: int = 1280
+    feedforward: int = 5120
+    num_layers: int = 32
+    num_heads: int = 16
+    image_size: int = 224
+    patch_size: int = 14
+    out_width: int = 1024
+
+
 PRESETS = {
     "svd": UNetConfig(),
     "small": UNetConfig(

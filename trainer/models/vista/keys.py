@@ -73,7 +73,7 @@ def _unet_name(name: str, per_level: int, attending: set[str]) -> str:
     if place is None:
         return _rewrite_top(name)
     level, kind, index, rest = int(place[1] or 0), place[2], int(place[3]), place[4]
-    rest = _rewrite(rest.removeprefix("spatial_res_block."), RULES.get(kind, ()))
+    rest = rewrite(rest.removeprefix("spatial_res_block."), RULES.get(kind, ()))
     if part == "mid_block":  # residual, attention, residual
         return f"middle_block.{2 * index if kind == 'resnets' else 1}.{rest}"
     first = level * (per_level + 1)
@@ -93,7 +93,8 @@ def _rewrite_top(name: str) -> str:
     raise ValueError(f"no UNet of Vista has a weight called {name}")
 
 
-def _rewrite(name: str, rules: Rules) -> str:
+def rewrite(name: str, rules: Rules) -> str:
+    """A name with the patterns of rules, in their order, replaced where they are whole parts of it."""
     for pattern, published in rules:
         name = re.sub(rf"(?<![^.]){pattern}(?![^.])", published, name)
     return name
