@@ -1,6 +1,6 @@
 """Dynamic priors: frames of a clip that are given to the network without noise, so that it knows how things move.
 
-One frame tells where things are, two how fast, three how they speed up (Vista, section 3.1). Legend: B clips, T frames.
+One frame tells where things are, two how fast they go, three how that changes. Legend: B clips, T frames.
 """
 
 from collections.abc import Sequence
