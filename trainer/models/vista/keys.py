@@ -17,6 +17,8 @@ ACTION_PROJECTION = "_adapter_action_control"
 ADAPTERS = ("_adapter_down", "_adapter_up")
 SVD_LACKS = (GIVEN_EMBEDDING, ACTION_PROJECTION)
 """What Stable Video Diffusion's UNet has not, and Vista's has."""
+PHASE_1_LACKS = (ACTION_PROJECTION,)
+"""What Vista's has not after its first phase."""
 
 Rules = tuple[tuple[str, str], ...]
 """Patterns of own names and what stands for them in published ones; each pattern is whole parts of a name."""
@@ -110,12 +112,13 @@ def from_published(
 ) -> dict[str, torch.Tensor]:
     """Tensors of a published file under own names; `shapes` are a network's, `names` its names to published ones.
 
-    A name that contains one of `may_lack` may be missing, one that begins with one of `may_have` is left out, and
-    nothing else: raises ValueError that names what is missing, unknown, or of another shape. A 1x1 convolution is
-    also taken for a linear layer, as they are the same.
+    The names that contain one of `may_lack` may be missing, all of them together; one that begins with one of
+    `may_have` is left out; and nothing else: raises ValueError that names what is missing, unknown, or of another
+    shape. A 1x1 convolution is also taken for a linear layer, as they are the same.
     """
     own = {published: name for name, published in names.items()}
-    missing = [x for x in own if x not in tensors and not any(part in x for part in may_lack)]
+    absent = [part for part in may_lack if not any(part in x for x in tensors)]
+    missing = [x for x in own if x not in tensors and not any(part in x for part in absent)]
     unknown = [x for x in tensors if x not in own and not x.startswith(tuple(may_have))]
     found = {name: tensors[x] for x, name in own.items() if x in tensors}
     fitted = {name: value.reshape(value.shape[: len(shapes[name])]) if _is_pointwise(value, shapes[name]) else value
