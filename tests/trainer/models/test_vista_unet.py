@@ -205,21 +205,36 @@ def test_what_one_token_makes_inert_is_frozen():
     assert not any("attn2.to_q" in name or "attn2.to_k" in name for name in learning)
 
 
-def test_sides_need_not_be_multiples_and_gradients_come_through_checkpoints(golden, base):
-    x = golden["x"][..., :13, :11]
+def test_sides_need_not_be_multiples_of_two(golden, base):
     inputs = (golden["c_noise"], golden["context"], golden["ids"], golden["cond_mask"])
-    plain = base(x, *inputs)
-    assert plain.shape == (2, 5, 4, 13, 11)
-    plain.square().mean().backward()
-    before = base.conv_in.weight.grad.clone()
-    base.zero_grad()
-    base.enable_gradient_checkpointing()
-    try:
-        base.train()(x, *inputs).square().mean().backward()
-    finally:
-        base.disable_gradient_checkpointing()
-        base.eval()
-    torch.testing.assert_close(base.conv_in.weight.grad, before)
+    with torch.no_grad():
+        assert base(golden["x"][..., :13, :11], *inputs).shape == (2, 5, 4, 13, 11)
+
+
+def test_what_is_computed_again_is_not_kept_and_gives_the_same_gradients(golden, base):
+    inputs = [golden[name] for name in ("x", "c_noise", "context", "ids", "cond_mask")]
+    again = make_unet(dataclasses.replace(TINY, with_actions=False, recompute="layer"))
+    again.load_state_dict(base.state_dict())
+    gradients, kept = [], []
+    for model in (base, again):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.nbytes) or x, lambda x: x):
+            loss = model(*inputs).square().mean()
+        model.zero_grad()
+        loss.backward()
+        kept.append(sum(sizes))
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert kept[1] < 0.2 * kept[0]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_layers_hold_almost_all_weights_once(base):
+    layers = base.layers()
+    inside = [parameter for layer in layers for parameter in layer.parameters()]
+    assert len({id(parameter) for parameter in inside}) == len(inside)
+    total = sum(parameter.numel() for parameter in base.parameters())
+    assert sum(parameter.numel() for parameter in inside) > 0.9 * total
 
 
 @pytest.mark.parametrize(
@@ -228,6 +243,7 @@ def test_sides_need_not_be_multiples_and_gradients_come_through_checkpoints(gold
         ({"widths": (48, 64)}, "multiple of 32"),
         ({"attending": (True,)}, "one each a level"),
         ({"action_tokens": "film"}, "use concat or separate"),
+        ({"recompute": "frame"}, "use none or layer"),
     ],
 )
 def test_wrong_sizes_are_refused(settings, message):

@@ -26,6 +26,9 @@ class UNetConfig:
     num_frames: int = 25
     with_actions: bool = True
     """Phase 1 has none."""
+    recompute: str = "none"
+    """What the backward pass computes again instead of keeping it: `none`, or `layer`, a residual block and its
+    attention at a time."""
     action_tokens: str = "concat"
     """concat: actions are a part of the picture's token (the reference); separate: each kind is a token of its own."""
 
@@ -38,6 +41,8 @@ class UNetConfig:
                     f"model.widths={list(self.widths)}: each must be a multiple of {GROUPS} (group norm) and of "
                     f"model.head_width={self.head_width}"
                 )
+        if self.recompute not in ("none", "layer"):
+            raise ValueError(f"model.recompute={self.recompute}; use none or layer")
         if self.action_tokens not in ("concat", "separate"):
             raise ValueError(f"model.action_tokens={self.action_tokens}; use concat or separate")
 

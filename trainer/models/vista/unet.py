@@ -4,6 +4,8 @@ Imports diffusers: only `trainer.models.vista.build` imports this. Legend: B cli
 L tokens, C width of the picture's token, A width of an action's.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from diffusers import UNetSpatioTemporalConditionModel
@@ -11,6 +13,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from trainer.models.vista.actions import NUM_FEATURES
 from trainer.models.vista.config import UNetConfig
@@ -63,6 +66,26 @@ class SeparateActions:
         return attention.to_out[0]((seen + done).transpose(1, 2).flatten(2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What every layer is told: embedding (B T, 4 widths[0]), context (B T, L, C + A), no frame (B, T) is an image."""
+
+    embedding: torch.Tensor
+    context: torch.Tensor
+    is_image: torch.Tensor
+
+
+def _run(first: nn.Module | None, second: nn.Module | None, hidden: torch.Tensor, told: _Told) -> torch.Tensor:
+    for layer in (first, second):
+        if isinstance(layer, SpatioTemporalResBlock):
+            hidden = layer(hidden, told.embedding, image_only_indicator=told.is_image)
+        elif layer is not None:
+            (hidden,) = layer(
+                hidden, encoder_hidden_states=told.context, image_only_indicator=told.is_image, return_dict=False
+            )
+    return hidden
+
+
 class VistaUNet(UNetSpatioTemporalConditionModel):
     """The network: its answer to scaled noisy latents, whose skip and scale `trainer.models.vista.edm` knows."""
 
@@ -100,6 +123,11 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         """The attentions to the context, spatial and temporal."""
         return [module for name, module in self.named_modules() if name.endswith(".attn2")]
 
+    def layers(self) -> list[nn.Module]:
+        """The residual blocks and attentions, in the model's order: what FSDP gathers one at a time."""
+        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        return [layer for block in blocks for layer in (*block.resnets, *getattr(block, "attentions", ()))]
+
     def freeze_inert(self) -> None:
         """Freeze what has no effect where the context is one token: its keys, their queries, and these' norms.
 
@@ -125,24 +153,41 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         condition; `given` (B, T) bool: frames without noise, which the second time embedding marks.
         """
         num_clips, num_frames = latents.shape[:2]
-        embedding = self._embed(noise.to(latents), ids, given, num_frames)  # (B T, 4 widths[0])
-        shared = {"temb": embedding, "image_only_indicator": latents.new_zeros(num_clips, num_frames)}
-        attended = {"encoder_hidden_states": context.to(latents).repeat_interleave(num_frames, dim=0)}
-
+        told = _Told(
+            embedding=self._embed(noise.to(latents), ids, given, num_frames),
+            context=context.to(latents).repeat_interleave(num_frames, dim=0),
+            is_image=latents.new_zeros(num_clips, num_frames),
+        )
         hidden = self.conv_in(latents.flatten(0, 1))
         skips = [hidden]
         for block in self.down_blocks:
-            hidden, more = block(hidden, **shared, **(attended if hasattr(block, "attentions") else {}))
-            skips.extend(more)
-        hidden = self.mid_block(hidden, **shared, **attended)
+            for number in range(len(block.resnets)):
+                hidden = self._layer(block, number, hidden, told)
+                skips.append(hidden)
+            for downsample in block.downsamplers or ():
+                hidden = downsample(hidden)
+                skips.append(hidden)
+        for number in range(len(self.mid_block.resnets)):
+            hidden = self._layer(self.mid_block, number, hidden, told)
         for block in self.up_blocks:
-            number = len(block.resnets)
-            skips, taken = skips[:-number], tuple(skips[-number:])
-            size = skips[-1].shape[-2:] if skips else None  # sides need not be multiples of 2 ** levels
-            more = attended if hasattr(block, "attentions") else {}
-            hidden = block(hidden, res_hidden_states_tuple=taken, upsample_size=size, **shared, **more)
+            for number in range(len(block.resnets)):
+                hidden = self._layer(block, number, torch.cat([hidden, skips.pop()], dim=1), told)
+            for upsample in block.upsamplers or ():
+                hidden = upsample(hidden, skips[-1].shape[-2:])  # sides need not be multiples of 2 ** levels
         answer = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return answer.unflatten(0, (num_clips, num_frames))
+
+    def _layer(self, block: nn.Module, number: int, hidden: torch.Tensor, told: "_Told") -> torch.Tensor:
+        """One residual block of a level or the middle, and the attention that goes with it, if one does."""
+        residual, attentions = block.resnets[number], getattr(block, "attentions", ())
+        if block is self.mid_block:  # its attention is between its two residual blocks
+            attention = attentions[number - 1] if number else None
+            first, second = attention, residual
+        else:
+            first, second = residual, attentions[number] if len(attentions) else None
+        if self.settings.recompute == "layer" and torch.is_grad_enabled():
+            return checkpoint(_run, first, second, hidden, told, use_reentrant=False)
+        return _run(first, second, hidden, told)
 
     def _embed(
         self, noise: torch.Tensor, ids: torch.Tensor, given: torch.Tensor | None, num_frames: int
