@@ -13,7 +13,14 @@ from trainer.lora import adapt, merged
 from trainer.models.vista.actions import NUM_FEATURES
 from trainer.models.vista.build import make_unet
 from trainer.models.vista.config import PRESETS, UNetConfig
-from trainer.models.vista.keys import SVD_LACKS, fill_given_embedding, from_published, to_published, unet_names
+from trainer.models.vista.keys import (
+    SVD_LACKS,
+    fill_given_embedding,
+    from_published,
+    temporal_names,
+    to_published,
+    unet_names,
+)
 
 pytest.importorskip("diffusers")
 DATA = Path(__file__).parents[2] / "data" / "vista"
@@ -117,13 +124,13 @@ def test_the_full_size_has_all_names_and_comes_back():
     assert (len(published), len(lacking), sum("action" in name for name in lacking)) == (1496, 68, 64)
     back = from_published(to_published(state, names), {k: v.shape for k, v in state.items()}, names)
     assert back.keys() == state.keys() and all(back[name] is state[name] for name in state)
-    counts = {"svd": 0, "action": 0}
+    counts = {"base": 0, "action": 0}
     for name, value in state.items():
-        if not any(part in names[name] for part in SVD_LACKS):
-            counts["svd"] += value.numel()
-        elif "action" in name:
-            counts["action"] += value.numel()
-    assert counts["svd"] == pytest.approx(1524.6e6, rel=1e-3) and counts["action"] == pytest.approx(121.4e6, rel=1e-3)
+        counts["action" if "action" in name else "base"] += value.numel()
+    assert counts["base"] == pytest.approx(1526.7e6, rel=1e-4) and counts["action"] == pytest.approx(121.4e6, rel=1e-3)
+    temporal = sum(state[name].numel() for name in temporal_names(state) if ".action." not in name)
+    assert temporal == pytest.approx(558.9e6, rel=1e-4)
+    assert not any("time_mixer" in name or "time_pos_embed" in name for name in temporal_names(state))
     assert {"output_blocks.2.1.conv.weight", "output_blocks.5.2.conv.weight", "input_blocks.9.0.op.bias"} <= published
     assert "input_blocks.10.1.norm.weight" not in published and "output_blocks.11.1.norm.weight" in published
 
@@ -227,6 +234,13 @@ def test_what_is_computed_again_is_not_kept_and_gives_the_same_gradients(golden,
     assert kept[1] < 0.2 * kept[0]
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_half_precision_answers_nearly_alike(golden, base):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = answer(base, golden)
+    wrong = (found[..., ::2, ::2].float() - golden["out_mask"]).square().mean().sqrt()
+    assert wrong < 0.03 * golden["out_mask"].std()
 
 
 def test_layers_hold_almost_all_weights_once(base):

@@ -69,6 +69,13 @@ def unet_names(names: Iterable[str]) -> dict[str, str]:
     return published
 
 
+def temporal_names(names: Iterable[str]) -> set[str]:
+    """The names of a VistaUNet's layers over time, and of its second time embedding: what the first phase trains at the
+    whole learning rate, and the rest at a tenth. What positions and mixes frames is of the rest, as in the reference.
+    """
+    return {name for name, published in unet_names(names).items() if "time_stack" in published}
+
+
 def _unet_name(name: str, per_level: int, attending: set[str]) -> str:
     part, _, rest = name.partition(".")
     place = re.fullmatch(r"(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", rest)

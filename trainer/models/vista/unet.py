@@ -154,7 +154,7 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         """
         num_clips, num_frames = latents.shape[:2]
         told = _Told(
-            embedding=self._embed(noise.to(latents), ids, given, num_frames),
+            embedding=self._embed(latents, noise, ids, given),
             context=context.to(latents).repeat_interleave(num_frames, dim=0),
             is_image=latents.new_zeros(num_clips, num_frames),
         )
@@ -190,12 +190,12 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         return _run(first, second, hidden, told)
 
     def _embed(
-        self, noise: torch.Tensor, ids: torch.Tensor, given: torch.Tensor | None, num_frames: int
+        self, latents: torch.Tensor, noise: torch.Tensor, ids: torch.Tensor, given: torch.Tensor | None
     ) -> torch.Tensor:
-        """What every block is told, (B T, 4 widths[0])."""
-        levels = self.time_proj(noise).to(noise)
-        embedding = self.time_embedding(levels)[:, None].expand(-1, num_frames, -1)
+        """What every layer is told, (B T, 4 widths[0]); sinusoids are taken in float32, whatever the latents are."""
+        levels = self.time_proj(noise.float()).to(latents)
+        embedding = self.time_embedding(levels)[:, None].expand(-1, latents.shape[1], -1)
         if given is not None:
             embedding = torch.where(given[..., None], self.given_time_embedding(levels)[:, None], embedding)
-        numbers = self.add_time_proj(ids.flatten()).view(len(ids), -1).to(noise)
+        numbers = self.add_time_proj(ids.float().flatten()).view(len(ids), -1).to(latents)
         return (embedding + self.add_embedding(numbers)[:, None]).flatten(0, 1)
