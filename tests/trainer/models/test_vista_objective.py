@@ -82,7 +82,6 @@ def test_a_small_network_learns(tokens):
     pytest.importorskip("diffusers")
     torch.manual_seed(0)
     network = make_unet(dataclasses.replace(PRESETS["tiny"], action_tokens=tokens))
-    network.freeze_inert()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=2e-3)
     clean, made, totals = noise(2, 4, 4, 8, 8), condition(), []

@@ -1,13 +1,12 @@
 """Vista's network: diffusers' UNet of Stable Video Diffusion, a second time embedding, and actions in its attention.
 
 Imports diffusers: only `trainer.models.vista.build` imports this. Legend: B clips, T frames, H W cells of the latent,
-L tokens, C width of the picture's token, A width of an action's.
+L tokens, C width of the picture's token, A of an action's.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
@@ -16,73 +15,28 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.models.vista.actions import NUM_FEATURES
+from trainer.models.vista.attention import ActionLinear, ClipTransformer, OneToken, SeparateActions
 from trainer.models.vista.config import UNetConfig
 
 RESIDUAL_EPS = 1e-5
 """Of the group norms in residual blocks, as the weights were trained with; diffusers' blocks have 1e-6 in most."""
 
 
-class ActionLinear(nn.Linear):
-    """Keys or values of tokens (..., C + A): the layer that was there of the first C, and what actions add.
-
-    The actions' projection has no bias and is zero in the beginning, so that an untrained one changes nothing.
-    """
-
-    def __init__(self, layer: nn.Linear, num_action_features: int):
-        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
-        self.weight = layer.weight
-        self.action = nn.Linear(num_action_features, layer.out_features, bias=False)
-        nn.init.zeros_(self.action.weight)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(..., out_features) of tokens (..., C + A)."""
-        picture, action = tokens.split([self.in_features, self.action.in_features], dim=-1)
-        return super().forward(picture) + self.action(action)
-
-
-class SeparateActions:
-    """Attention to the picture's token, plus that to the actions' tokens: a processor of diffusers' Attention.
-
-    Two softmaxes: in one, tokens of actions that are not known yet would take their share from the picture.
-    """
-
-    def __call__(
-        self,
-        attention: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """(N, L', D) of queries (N, L', D) and tokens (N, 1 + 5, C + A), the picture's first."""
-        assert attention_mask is None
-        layers = (attention.to_q, attention.to_k, attention.to_v)
-        sources = (hidden_states, encoder_hidden_states, encoder_hidden_states)
-        queries, keys, values = (
-            layer(source).unflatten(-1, (attention.heads, -1)).transpose(1, 2)  # (N, heads, tokens, D / heads)
-            for layer, source in zip(layers, sources, strict=True)
-        )
-        seen = F.scaled_dot_product_attention(queries, keys[:, :, :1], values[:, :, :1])
-        done = F.scaled_dot_product_attention(queries, keys[:, :, 1:], values[:, :, 1:])
-        return attention.to_out[0]((seen + done).transpose(1, 2).flatten(2))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Told:
-    """What every layer is told: embedding (B T, 4 widths[0]), context (B T, L, C + A), no frame (B, T) is an image."""
+    """What every layer is told: embedding (B T, 4 widths[0]), tokens (B, L, C + A), no frame (B, T) is an image."""
 
     embedding: torch.Tensor
-    context: torch.Tensor
+    tokens: torch.Tensor
     is_image: torch.Tensor
 
 
 def _run(first: nn.Module | None, second: nn.Module | None, hidden: torch.Tensor, told: _Told) -> torch.Tensor:
     for layer in (first, second):
-        if isinstance(layer, SpatioTemporalResBlock):
-            hidden = layer(hidden, told.embedding, image_only_indicator=told.is_image)
+        if isinstance(layer, ClipTransformer):
+            hidden = layer(hidden, told.tokens)
         elif layer is not None:
-            (hidden,) = layer(
-                hidden, encoder_hidden_states=told.context, image_only_indicator=told.is_image, return_dict=False
-            )
+            hidden = layer(hidden, told.embedding, image_only_indicator=told.is_image)
     return hidden
 
 
@@ -112,12 +66,20 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
                     norm.eps = RESIDUAL_EPS
         self.given_time_embedding = TimestepEmbedding(config.widths[0], 4 * config.widths[0])
         self.given_time_embedding.load_state_dict(self.time_embedding.state_dict())
-        if config.with_actions:
-            for attention in self.cross_attentions():
+        for attention in self.cross_attentions():
+            if config.with_actions:
                 attention.to_k = ActionLinear(attention.to_k, NUM_FEATURES)
                 attention.to_v = ActionLinear(attention.to_v, NUM_FEATURES)
-                if config.action_tokens == "separate":
-                    attention.set_processor(SeparateActions())
+            attention.set_processor(SeparateActions() if self.is_separate else OneToken())
+        for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            if hasattr(block, "attentions"):
+                block.attentions = nn.ModuleList(map(ClipTransformer, block.attentions))
+        self._freeze_inert()
+
+    @property
+    def is_separate(self) -> bool:
+        """Whether each kind of action is a token of its own."""
+        return self.settings.with_actions and self.settings.action_tokens == "separate"
 
     def cross_attentions(self) -> list[Attention]:
         """The attentions to the context, spatial and temporal."""
@@ -128,16 +90,17 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
         return [layer for block in blocks for layer in (*block.resnets, *getattr(block, "attentions", ()))]
 
-    def freeze_inert(self) -> None:
-        """Freeze what has no effect where the context is one token: its keys, their queries, and these' norms.
+    def _freeze_inert(self) -> None:
+        """Freeze what a softmax over one token makes inert: keys, their queries, these' norms. Nothing computes them.
 
-        AdamW would otherwise shrink them for nothing. With tokens for actions nothing is inert.
+        With separate tokens of actions that is the picture's key alone.
         """
-        if self.settings.with_actions and self.settings.action_tokens == "separate":
-            return
-        for name, module in self.named_modules():
-            if name.endswith((".attn2.to_q", ".attn2.to_k")) or (name.endswith(".norm2") and "transformer" in name):
-                module.requires_grad_(False)
+        for attention in self.cross_attentions():
+            attention.to_k.weight.requires_grad_(False)
+        if not self.is_separate:
+            for name, module in self.named_modules():
+                if name.endswith((".attn2.to_q", ".attn2.to_k")) or (name.endswith(".norm2") and "transformer" in name):
+                    module.requires_grad_(False)
 
     def forward(
         self,
@@ -155,7 +118,7 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         num_clips, num_frames = latents.shape[:2]
         told = _Told(
             embedding=self._embed(latents, noise, ids, given),
-            context=context.to(latents).repeat_interleave(num_frames, dim=0),
+            tokens=context.to(latents),
             is_image=latents.new_zeros(num_clips, num_frames),
         )
         hidden = self.conv_in(latents.flatten(0, 1))
