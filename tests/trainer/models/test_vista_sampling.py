@@ -162,6 +162,27 @@ def test_conditions_of_other_numbers_of_clips_are_refused_and_actions_may_be_mis
     assert each.shape == (2, 6, 6 + 2432) and not each[:, 0, 6:].any() and not each[:, 1:, :6].any()
 
 
+def test_motion_of_frames_is_told_dropped_and_left_out():
+    told = []
+
+    def network(latents, level, context, ids, given, motion=None):
+        told.append(motion)
+        return latents[:, :, :4]
+
+    moves = torch.tensor([True, False])
+    made = describe(noise(2, 6), noise(2, 4, 3, 5), motion=(torch.arange(8.0).view(2, 4, 1), moves))
+    given, noisy = mask_conditions(torch.tensor([1, 1]), 4), noise(2, 4, 4, 3, 5)
+    make_denoiser(network, made, given, guidance_scales("constant", 4), tokens=None)(noisy, torch.ones(2))
+    with_motion, without_motion = told
+    assert with_motion.shape == (2, 4, 128) and not with_motion[1].any() and not without_motion.any()
+    torch.testing.assert_close(with_motion[0, :, 0], torch.arange(4.0).cos())
+    many = describe(noise(20000, 2), noise(20000, 1, 1, 1), motion=(noise(20000, 1, 1), torch.ones(20000).bool()))
+    kept = drop(many, 0.15, torch.Generator().manual_seed(0)).moves.float().mean().item()
+    assert kept == pytest.approx(0.85, abs=0.01)
+    with pytest.raises(ValueError, match="one each a clip"):
+        describe(noise(2, 6), noise(2, 4, 3, 5), motion=(noise(3, 4, 1), moves))
+
+
 def test_reward_is_the_agreement_of_samples():
     samples = noise(5, 2, 4, 3, 6, 6)
     samples[:, 1] *= 0.1

@@ -198,6 +198,25 @@ def test_untrained_actions_change_nothing_and_learn(golden, base, tokens):
             assert key.abs().max() > 1e-3 * value.abs().max()
 
 
+def test_motion_of_frames_changes_nothing_at_first_then_each_its_own_frame(golden, base):
+    model = make_unet(dataclasses.replace(TINY, with_actions=False, frame_values=2)).eval()
+    model.load_state_dict({**model.state_dict(), **base.state_dict()})
+    inputs = [golden[name] for name in ("x", "c_noise", "context", "ids", "cond_mask")]
+    motion = torch.randn(2, 5, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = answer(base, golden)
+        torch.testing.assert_close(model(*inputs, motion), plain, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(*inputs), plain, rtol=0, atol=1e-5)
+        torch.nn.init.normal_(model.frame_embedding.linear_2.weight)
+        only_last = torch.where(torch.arange(5)[:, None] == 4, motion, 0.0)
+        changes = (model(*inputs, only_last) - model(*inputs, torch.zeros_like(motion))).abs().mean((0, 2, 3, 4))
+    assert changes[4] > 1.3 * changes[:4].max(), "frames tell each other by the attention over time"
+    model(*inputs, motion).square().mean().backward()
+    assert model.frame_embedding.linear_1.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="no UNet of Vista has a weight called frame_embedding"):
+        unet_names(model.state_dict())
+
+
 def test_what_one_token_makes_inert_is_frozen():
     model = make_unet(TINY)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}

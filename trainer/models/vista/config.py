@@ -26,6 +26,9 @@ class UNetConfig:
     num_frames: int = 25
     with_actions: bool = True
     """Phase 1 has none."""
+    frame_values: int = 0
+    """How many numbers tell each frame's motion, by its time embedding; the reference has none. A token tells all
+    frames the same, and what differs between them has to be learned; this tells each its own."""
     recompute: str = "none"
     """What the backward pass computes again instead of keeping it: `none`, or `layer`, a residual block and its
     attention at a time."""

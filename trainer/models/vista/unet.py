@@ -14,7 +14,7 @@ from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.models.vista.actions import NUM_FEATURES
+from trainer.models.vista.actions import NUM_FEATURES, SINUSOID
 from trainer.models.vista.attention import ActionLinear, ClipTransformer, OneToken, SeparateActions
 from trainer.models.vista.config import UNetConfig
 
@@ -66,6 +66,10 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
                     norm.eps = RESIDUAL_EPS
         self.given_time_embedding = TimestepEmbedding(config.widths[0], 4 * config.widths[0])
         self.given_time_embedding.load_state_dict(self.time_embedding.state_dict())
+        if config.frame_values:
+            self.frame_embedding = TimestepEmbedding(config.frame_values * SINUSOID, 4 * config.widths[0])
+            nn.init.zeros_(self.frame_embedding.linear_2.weight)
+            nn.init.zeros_(self.frame_embedding.linear_2.bias)
         for attention in self.cross_attentions():
             if config.with_actions:
                 attention.to_k = ActionLinear(attention.to_k, NUM_FEATURES)
@@ -109,15 +113,17 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         context: torch.Tensor,
         ids: torch.Tensor,
         given: torch.Tensor | None = None,
+        motion: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The answer (B, T, out_channels, H, W) to latents (B, T, in_channels, H, W) at scaled noise levels (B,).
 
         context (B, L, C + A), or C without actions; ids (B, 3): frames a second less 1, motion, noise on the
-        condition; `given` (B, T) bool: frames without noise, which the second time embedding marks.
+        condition; `given` (B, T) bool: frames without noise, which the second time embedding marks;
+        motion (B, T, frame_values * 128): features of each frame's numbers, where the network takes such.
         """
         num_clips, num_frames = latents.shape[:2]
         told = _Told(
-            embedding=self._embed(latents, noise, ids, given),
+            embedding=self._embed(latents, noise, ids, given, motion),
             tokens=context.to(latents),
             is_image=latents.new_zeros(num_clips, num_frames),
         )
@@ -153,12 +159,19 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         return _run(first, second, hidden, told)
 
     def _embed(
-        self, latents: torch.Tensor, noise: torch.Tensor, ids: torch.Tensor, given: torch.Tensor | None
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        ids: torch.Tensor,
+        given: torch.Tensor | None,
+        motion: torch.Tensor | None,
     ) -> torch.Tensor:
         """What every layer is told, (B T, 4 widths[0]); sinusoids are taken in float32, whatever the latents are."""
         levels = self.time_proj(noise.float()).to(latents)
         embedding = self.time_embedding(levels)[:, None].expand(-1, latents.shape[1], -1)
         if given is not None:
             embedding = torch.where(given[..., None], self.given_time_embedding(levels)[:, None], embedding)
+        if motion is not None:
+            embedding = embedding + self.frame_embedding(motion.to(latents))
         numbers = self.add_time_proj(ids.float().flatten()).view(len(ids), -1).to(latents)
         return (embedding + self.add_embedding(numbers)[:, None]).flatten(0, 1)
