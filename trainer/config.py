@@ -91,6 +91,8 @@ class LoraConfig:
     """The correction is times alpha / rank."""
     modules: list
     """Ends of the names of linear layers, as peft's target_modules: linear1 is also layers.0.linear1."""
+    whole: list = field(default_factory=list)
+    """Ends of the names of layers that learn all of their weights beside the adapters, as peft's modules_to_save."""
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.alpha > 0:

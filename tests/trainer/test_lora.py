@@ -15,7 +15,7 @@ from trainer.checkpoint import load_into, load_weights, save_weights
 from trainer.config import LoraConfig, compose
 from trainer.export import main as export
 from trainer.launch import main as launch
-from trainer.lora import adapt, merged
+from trainer.lora import adapt, merged, save_adapters
 from trainer.models import TASKS
 from trainer.optim import make_optimizer
 
@@ -96,6 +96,24 @@ def test_a_layer_adds_what_the_paper_says():
     torch.testing.assert_close(model["first"](x), expected, rtol=1e-6, atol=1e-6)
     assert list(merged(model)) == ["first.bias", "first.weight", "other.weight", "other.bias"]
     assert not model["other"].weight.requires_grad and not model["first"].bias.requires_grad
+
+
+def test_what_is_named_whole_learns_beside_the_adapters_and_is_kept_with_them(tmp_path):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({name: nn.Linear(5, 7) for name in ("first", "other", "frozen")})
+    model["frozen"].requires_grad_(False)
+    config = LoraConfig(rank=3, alpha=6, modules=["first"], whole=["other"])
+    adapt(model, config)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    low = {f"first.parametrizations.weight.0.{side}" for side in ("down", "up")}
+    assert learning == low | {"other.weight", "other.bias"}
+    assert save_adapters(tmp_path / "adapters", model, config) == 4
+    kept = load_file(tmp_path / "adapters" / "adapter_model.safetensors")
+    assert torch.equal(kept["base_model.model.other.weight"], model["other"].weight)
+    assert json.loads((tmp_path / "adapters" / "adapter_config.json").read_text())["modules_to_save"] == ["other"]
+    for name in ("frozen", "ther"):
+        with pytest.raises(ValueError, match=f"no layer that learns is called '{name}'"):
+            adapt(model, LoraConfig(rank=3, alpha=6, modules=["other"], whole=[name]))
 
 
 def test_adapters_train_alike_under_ddp_and_fsdp_and_go_on_in_one_process(tmp_path, dataset):
