@@ -11,7 +11,7 @@ from pathlib import Path
 from generation import environment
 from generation.config import KUBRIC_ASSETS, RECIPES, parse_recipe, parse_tracks
 from generation.mirror import MirrorError, build_mirror
-from generation.people.commands import add_commands, add_panoramas
+from generation.people.commands import add_commands, add_panoramas, add_people
 from generation.preflight import MissingLibrariesError, check_system_libraries
 from generation.shard import RenderError, Studio, render_clips, write_done
 
@@ -84,7 +84,10 @@ def make_parser() -> argparse.ArgumentParser:
     for recipe, changes in RECIPES.items():
         add_recipe(commands, recipe, changes)
     add_readers(commands)
-    add_commands(commands, parse_range)
+    add_commands(commands)
+    command = commands.add_parser("people", help="draw and pack clips of people from cameras close to them")
+    add_renderer(command)
+    add_people(command, parse_range)
     command = commands.add_parser("panoramas", help="the HDRIs of an asset pack as what drawn people stand before")
     command.add_argument("--assets", type=Path, default=ASSETS, metavar="DIR", help="default: %(default)s")
     add_renderer(command)

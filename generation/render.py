@@ -6,16 +6,11 @@ the scene makes none (the next attempt's sub-seed may), 4 where the disk is full
 what it should be. After anything else the process ends. What Blender says goes to render.log beside the job.
 """
 
-import contextlib
-import ctypes
 import errno
 import importlib.metadata
 import json
-import os
 import shutil
-import signal
 import sys
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +19,7 @@ import numpy as np
 
 from generation import compat, folder, renderer
 from generation.config import MoviConfig
+from generation.jobs import answer_jobs
 from generation.motion import DegenerateSceneError, check_motion
 from generation.passes import Rendered, number_instances, read_rendered
 from generation.scene import BASIC_SHAPES, CLEVR_SHAPES, ScenePlan, make_rng, plan_scene
@@ -33,21 +29,6 @@ from generation.world import FOCAL_MM, SENSOR_MM, World, build_world
 EXIT_DEGENERATE, EXIT_NO_SPACE, EXIT_BAD_ASSET = 3, 4, 5
 LEAST_FREE_BYTES = 16 * 1024**2
 VERSIONS = ("bpy", "kubric-nightly", "numpy", "pybullet")
-
-
-def main() -> None:
-    """Answer jobs until there are no more."""
-    die_with_parent()
-    answers = os.dup(1)
-    for line in sys.stdin:
-        job = Path(line.rstrip("\n"))
-        log = os.open(job.with_name("render.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for stream in (1, 2):
-            os.dup2(log, stream)
-        os.close(log)
-        code = answer(json.loads(job.read_bytes()))
-        sys.stdout.flush()
-        os.write(answers, f"{code}\n".encode())
 
 
 def answer(job: dict[str, Any]) -> int:
@@ -68,12 +49,6 @@ def answer(job: dict[str, Any]) -> int:
             return EXIT_NO_SPACE
         raise
     return 0
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, even by kill -9."""
-    with contextlib.suppress(OSError, AttributeError):  # elsewhere it ends by itself, and its folder is no clip
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def render_clip(job: dict[str, Any], scratch: Path) -> None:
@@ -234,12 +209,4 @@ def describe_collisions(world: World) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    code = 0
-    try:
-        main()
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # Blender's own clean-up at exit was seen to wait for ever; everything is on the disk by now
+    answer_jobs(lambda job: answer(json.loads(job.read_bytes())))

@@ -14,13 +14,13 @@ CLIPS_PER_PROCESS = 32
 class RenderWorker:
     """The child's process, started at need: for the first clip, after it died, after CLIPS_PER_PROCESS clips.
 
-    It reads the paths of jobs from its standard input, a line each, and answers each with an exit code (see render.py).
+    It reads the paths of jobs from its standard input, a line each, and answers each with an exit code (see jobs.py).
     It writes what Blender says to render.log beside the job.
     """
 
-    def __init__(self, renderer: Path, temporary: Path, threads: int):
-        """`temporary` is a folder for Blender's own files, deleted at the end."""
-        self._command = environment.renderer_command(renderer.absolute(), "render", str(temporary.absolute()))
+    def __init__(self, renderer: Path, temporary: Path, threads: int, module: str = "render"):
+        """`temporary` is a folder for Blender's own files, deleted at the end; `module` of generation answers."""
+        self._command = environment.renderer_command(renderer.absolute(), module, str(temporary.absolute()))
         self._environment = environment.renderer_environment(threads) | {"TMPDIR": str(temporary.absolute())}
         self._temporary = temporary
         self._process: subprocess.Popen[bytes] | None = None

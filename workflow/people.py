@@ -103,6 +103,11 @@ class People:
             body, expected = people.get("body"), f"data/bodies/{self.datasets[name].body}.npz"
             if body not in (None, expected):
                 raise ValueError(f"stages.{stage}: data.people.body={body}, but {name} has the body {expected}")
+            if people.get("endless") and self.datasets[name].is_in_cycles:
+                raise ValueError(
+                    f"stages.{stage}: Blender renders the people of {name}, and none while they are learned from; set "
+                    "data.people.endless=false, or another data set"
+                )
             (given, behind) = people.get("panoramas"), next(iter(self.datasets[name].panoramas), None)
             if given not in (None, behind) or (people.get("endless") and given != behind):
                 raise ValueError(

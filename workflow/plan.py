@@ -295,7 +295,7 @@ class Plan:
     def steps(self) -> Iterator[Step]:
         """Every job of the whole graph, in an order in which they can run."""
         rendered = [known for known in self.datasets.values() if known.is_rendered or known.panoramas]
-        if rendered:
+        if rendered or any(known.is_in_cycles for known in self.datasets.values()):
             yield Step("render_environment", {}, ("data/envs/render.json",))
         yield from (Step(*step) for step in self.people.steps_of_bodies())
         used = {known.assets for known in rendered}

@@ -88,6 +88,11 @@ class Dataset:
         return [f"data/panoramas/{self.assets}.npz"] if is_needed else []
 
     @property
+    def is_in_cycles(self) -> bool:
+        """Whether it is of people that Blender renders."""
+        return self.is_drawn and self.overrides.get("renderer") == "cycles"
+
+    @property
     def is_made_here(self) -> bool:
         """Whether it comes from seeds, shard by shard, and not from files."""
         return self.is_rendered or self.is_drawn

@@ -44,7 +44,7 @@ SOURCES = {
     "body": Source(("generation.people.commands:make_body",), files=("workflow/envs/body.txt",), packages=("numpy",)),
     "panoramas": Source(("generation.panorama:write_panoramas",), files=(RENDERER,)),
     "draw_people": Source(
-        ("generation.people.commands:run_people",),
+        ("generation.people.commands:run_people", "generation.people.cycles:render_job"),
         packages=("numpy", "pillow", "opencv-python-headless", "zarr", "numcodecs"),
     ),
     "fetch": Source(),

@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 from generation.environment import installed_versions, renderer_command, renderer_environment
@@ -12,8 +13,8 @@ from shards.people.body import Body, read_body, write_body
 LICENCE = "https://smpl-x.is.tue.mpg.de"
 
 
-def add_commands(commands: argparse._SubParsersAction, parse_range) -> None:
-    """The two commands and their options."""
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """The commands of body files and their options."""
     command = commands.add_parser("body-packages", help="install what makes Anny's bodies, into a folder of its own")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--marker", type=Path, metavar="JSON", help="also write versions and digest here, at the end")
@@ -37,7 +38,9 @@ def add_commands(commands: argparse._SubParsersAction, parse_range) -> None:
     )
     command.set_defaults(run=run_body)
 
-    command = commands.add_parser("people", help="draw and pack clips of people from cameras close to them")
+
+def add_people(command: argparse.ArgumentParser, parse_range) -> None:
+    """Options of `people`; the command that adds it knows where the renderer is."""
     command.add_argument("--seeds", type=parse_range, required=True, metavar="A:B", help="from A up to, without, B")
     command.add_argument("--body", type=Path, required=True, metavar="NPZ", help="body file")
     command.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="PREFIX.tar, .zarr and .json")
@@ -113,13 +116,15 @@ def run_people(options: argparse.Namespace) -> int:
     from generation.people.config import parse_people
     from generation.people.panoramas import read_panoramas
     from generation.people.scene import make_clip
+    from generation.people.studio import CyclesStudio
     from shards.pack import pack_clips
 
     config, body = parse_people(options.overrides), read_body(options.body)
     panoramas = read_panoramas(options.panoramas) if options.panoramas else None
     keys = {seed: f"{options.dataset}-{seed:06d}" for seed in options.seeds}
-    clips = (make_clip(config, body, seed, key, panoramas=panoramas) for seed, key in keys.items())
-    content = pack_clips(clips, options.out, options.codec)
+    with CyclesStudio(options.renderer) if config.renderer == "cycles" else nullcontext() as studio:
+        clips = (make_clip(config, body, seed, key, panoramas=panoramas, studio=studio) for seed, key in keys.items())
+        content = pack_clips(clips, options.out, options.codec)
     print(
         f"{options.out}.tar: {len(content['clips'])} clips of {config.num_frames} pictures, {content['bytes']:,} bytes"
     )

@@ -8,6 +8,7 @@ from generation.config import parse_words
 
 BACKGROUNDS = ("noise", "plain", "panorama")
 SPLITS = ("train", "test")
+RENDERERS = ("z_buffer", "cycles")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,19 @@ class PeopleConfig:
     """Deviation of a pixel, of 1."""
     supersample: int = 1
     """A pixel's colour is the mean over so many times as many pixels each way."""
+    renderer: str = "z_buffer"
+    """z_buffer: flat light, in numpy; cycles: soft light and shadows, by Blender. Labels are the z-buffer's."""
+    cycles_samples: int = 16
+    """Paths a pixel."""
 
     def __post_init__(self) -> None:
-        for name, least in {"resolution": 16, "num_frames": 1, "supersample": 1, "min_joints": 1}.items():
+        for name, least in {
+            "resolution": 16,
+            "num_frames": 1,
+            "supersample": 1,
+            "min_joints": 1,
+            "cycles_samples": 1,
+        }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
         for name in ("near_m", "far_m", "focal_jitter", "polar"):
@@ -75,6 +86,8 @@ class PeopleConfig:
             raise ValueError(f"near_share={self.near_share} must lie in 0..1")
         if self.background not in BACKGROUNDS:
             raise ValueError(f"background={self.background!r}: use one of {', '.join(BACKGROUNDS)}")
+        if self.renderer not in RENDERERS:
+            raise ValueError(f"renderer={self.renderer!r}: use one of {', '.join(RENDERERS)}")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: use one of {', '.join(SPLITS)}")
         for name in ("focal_mm", "background_m", "clearance", "shape_limit"):

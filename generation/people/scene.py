@@ -1,6 +1,7 @@
 """Clips of one person from many cameras: `make_clip` is a pure function of recipe, body and seed."""
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -63,6 +64,13 @@ class Frame:
     rotations: np.ndarray
     """(J, 3, 3) float32 in camera axes"""
     focal_px: float
+    view: View
+    behind: np.ndarray
+    """(H', W', 3) float32 of 1, what is behind body and floor; with supersampling larger than the picture"""
+
+
+Studio = Callable[[PeopleConfig, Subject, Sequence[Frame], int], np.ndarray]
+"""What renders the views of a clip with a seed: (T, H, W, 4) float32 of 1, colours and how much they cover."""
 
 
 def make_clip(
@@ -73,16 +81,25 @@ def make_clip(
     *,
     first_camera: int = 0,
     panoramas: Panoramas | None = None,
+    studio: Studio | None = None,
 ) -> Clip:
     """The clip of a seed: one body in one pose, config.num_frames cameras from `first_camera` on (what they look at
     goes round).
 
-    Raises ValueError where no camera shows enough, and where a background of panoramas has none.
+    Raises ValueError where no camera shows enough, and where panoramas or a studio are asked for and not given.
     """
+    if config.renderer == "cycles" and studio is None:
+        raise ValueError(
+            "renderer=cycles needs a studio: python -m generation people renders so, with --renderer PYTHON"
+        )
     rng = np.random.default_rng(seed)
     subject = draw_subject(config, body, rng, panoramas)
     numbers = range(first_camera, first_camera + config.num_frames)
     frames = [draw_frame(config, subject, number, rng) for number in numbers]
+    video = np.stack([frame.picture for frame in frames])
+    if config.renderer == "cycles":
+        seeds = seed if isinstance(seed, Sequence) else [seed]
+        video = put_before(studio(config, subject, frames, zlib.crc32(repr(list(seeds)).encode())), config, frames, rng)
     joints_m = np.stack([frame.joints_m for frame in frames])
     num_frames = len(frames)
     person = Person(
@@ -97,7 +114,7 @@ def make_clip(
     )
     return Clip(
         key=key,
-        video=np.stack([frame.picture for frame in frames]),
+        video=video,
         tracks=np.stack([frame.joints_px for frame in frames]),
         visible=np.stack([frame.seen for frame in frames]),
         depth_m=np.stack([frame.depth_m for frame in frames]),
@@ -152,7 +169,8 @@ def draw_frame(config: PeopleConfig, subject: Subject, number: int, rng: np.rand
         drawn = draw(vertices_m, body.faces, view.focal_px, centre, (config.resolution,) * 2)
         if not drawn.mask.any():
             continue
-        picture, depth_m = _paint(config, subject, view, vertices_m, drawn, rng)
+        behind = _draw_behind(config, subject, view, rng)
+        picture, depth_m = _paint(config, subject, view, vertices_m, drawn, behind, rng)
         rotations = subject.state.rotations.copy()
         rotations[0] = view.rotation @ rotations[0]
         return Frame(
@@ -164,6 +182,8 @@ def draw_frame(config: PeopleConfig, subject: Subject, number: int, rng: np.rand
             joints_m=joints_m,
             rotations=rotations,
             focal_px=view.focal_px,
+            view=view,
+            behind=behind,
         )
     raise ValueError(
         f"{ATTEMPTS} cameras in a row show fewer than {config.min_joints} joints of a body, or are inside it; "
@@ -176,8 +196,34 @@ def _seen_from(view: View, points_m: np.ndarray) -> np.ndarray:
     return ((points_m - view.position_m) @ view.rotation.T).astype(np.float32)
 
 
+def put_before(
+    rendered: np.ndarray, config: PeopleConfig, frames: Sequence[Frame], rng: np.random.Generator
+) -> np.ndarray:
+    """(T, H, W, 3) uint8: rendered pictures (T, H, W, 4) before what is behind, with the camera's noise."""
+    size = (config.resolution, config.resolution)
+    behind = np.stack([cv2.resize(frame.behind, size, interpolation=cv2.INTER_AREA) for frame in frames])
+    colours = behind + rendered[..., 3:] * (rendered[..., :3] - behind)
+    noisy = colours + config.sensor_noise * rng.standard_normal(colours.shape, np.float32)
+    return (255 * noisy.clip(0, 1) + 0.5).astype(np.uint8)
+
+
+def _draw_behind(config: PeopleConfig, subject: Subject, view: View, rng: np.random.Generator) -> np.ndarray:
+    """(H', W', 3) float32 of 1: a panorama or made-up colours, at the size that is painted at."""
+    size, factor = config.resolution, config.supersample
+    if subject.surroundings:
+        return subject.surroundings.seen_along(_rays(view, size, factor))
+    colours = draw_background(config, size, rng)
+    return cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
+
+
 def _paint(
-    config: PeopleConfig, subject: Subject, view: View, vertices_m: np.ndarray, drawn: Drawn, rng: np.random.Generator
+    config: PeopleConfig,
+    subject: Subject,
+    view: View,
+    vertices_m: np.ndarray,
+    drawn: Drawn,
+    behind: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The picture (H, W, 3) uint8 and its depth (H, W) float32; a larger one is drawn for supersampling."""
     body, look, size, factor = subject.body, subject.look, config.resolution, config.supersample
@@ -187,11 +233,7 @@ def _paint(
         fine = draw(vertices_m, body.faces, view.focal_px * factor, centre, (size * factor,) * 2)
     rays = _rays(view, size, 1)
     fine_rays = rays if factor == 1 else _rays(view, size, factor)
-    if subject.surroundings:
-        colours = subject.surroundings.seen_along(fine_rays)
-    else:
-        colours = draw_background(config, size, rng)
-        colours = cv2.resize(colours, (size * factor,) * 2) if factor > 1 else colours
+    colours = behind
     z_m = np.full((size, size), config.background_m, np.float32)
     if config.has_floor:
         coarse, squares = draw_floor(rays, view.position_m, subject.floor_m, look)

@@ -174,6 +174,16 @@ def test_a_stage_that_draws_people_before_panoramas_waits_for_them():
         Plan(config)
 
 
+def test_a_stage_draws_no_people_that_blender_renders():
+    config = copy.deepcopy(CONFIG)
+    config["datasets"]["train_people"] |= {"overrides": {"renderer": "cycles"}}
+    rules = [step.rule for step in Plan(config).steps()]
+    assert rules.index("render_environment") < rules.index("draw_people") and "render_assets" not in rules
+    config["stages"][FIRST]["overrides"].append("data.people.endless=true")
+    with pytest.raises(ValueError, match=rf"stages\.{FIRST}: Blender renders the people of train_people"):
+        Plan(config)
+
+
 def test_the_guides_scale_is_planned_through_slurm(made):
     """8 and 6 nodes of 8 GPUs, one after the other, and the three benchmarks by the guide's names."""
     config = yaml.safe_load((made.root / "config/blade_paper.yaml").read_text())

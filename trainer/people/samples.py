@@ -210,4 +210,10 @@ def recipe_of(store: ClipStore) -> tuple[PeopleConfig, str]:
             f"{store.name}: names no one recipe of drawn people; set data.people.endless=false, or a data set of "
             "source: people"
         )
-    return replace(from_recipe(recipe["people"]), num_frames=1), recipe["body"]["digest"]
+    config = from_recipe(recipe["people"])
+    if config.renderer != "z_buffer":
+        raise ValueError(
+            f"{store.name}: its people are rendered by {config.renderer}, and none while they are learned from; set "
+            "data.people.endless=false"
+        )
+    return replace(config, num_frames=1), recipe["body"]["digest"]

@@ -64,6 +64,11 @@ rule draw_people:
     input:
         body=lambda wildcards: plan.body_files(wildcards.dataset),
         panoramas=lambda wildcards: plan.datasets[wildcards.dataset].panoramas,
+        renderer=lambda wildcards: (
+            ["data/envs/render.json"]
+            if plan.datasets[wildcards.dataset].is_in_cycles
+            else []
+        ),
     output:
         tar="data/shards/{dataset}/shard-{shard}.tar",
         entry="data/shards/{dataset}/shard-{shard}.json",
@@ -81,9 +86,12 @@ rule draw_people:
         panoramas=lambda wildcards, input: " ".join(
             f"--panoramas {path}" for path in input.panoramas
         ),
+        renderer=lambda wildcards, input: " ".join(
+            "--renderer data/envs/render/bin/python" for _ in input.renderer
+        ),
     shell:
         recorded(
             "python -m generation people --seeds {params.seeds} --body {input.body} --dataset {wildcards.dataset}"
             " --codec {params.codec} --out data/shards/{wildcards.dataset}/shard-{wildcards.shard}"
-            " {params.panoramas} {params.overrides} > {log} 2>&1"
+            " {params.panoramas} {params.renderer} {params.overrides} > {log} 2>&1"
         )
