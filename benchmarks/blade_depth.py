@@ -42,8 +42,7 @@ def train(options: argparse.Namespace, condition: str, seed: int) -> Path:
     """Weights of a PoseNet of a condition and seed; those that are there are not made again."""
     name = f"posenet_{condition}_{seed}"
     told = [f"paths.init_weights={options.depthnet}", f"model.depth={condition}"]
-    if condition == "oracle":
-        told = [f"paths.init_weights={options.depthnet}", "model.depth=oracle", "model.depthnet=null"]
+    told += ["model.depthnet=null"] if condition == "oracle" else []
     run(
         "trainer.launch", "stage=blade_posenet", "model=blade_posenet_small", "data=people_small", "optimizer=adamw",
         f"data.dataset={options.training}", f"data.people.body={options.body}", "data.people.noise=0.0",
