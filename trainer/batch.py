@@ -41,6 +41,18 @@ def sample_rng(seed: int, epoch: int, key: str) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, zlib.crc32(key.encode())])
 
 
+def lasting_rng(rng: np.random.Generator, epochs: int) -> np.random.Generator:
+    """What a generator of `sample_rng` becomes for what a clip keeps for so many epochs: the same all that time.
+
+    Clips change it in different epochs. Raises ValueError for another generator.
+    """
+    entropy = rng.bit_generator.seed_seq.entropy
+    if not isinstance(entropy, list) or len(entropy) != 3:
+        raise ValueError("expected the generator of a clip in an epoch, of trainer.batch.sample_rng")
+    seed, epoch, clip = entropy
+    return np.random.default_rng([seed, (epoch + clip % epochs) // epochs, clip, epochs])
+
+
 def make_sample(store: ClipStore, number: int, config: DataConfig, rng: np.random.Generator) -> Sample:
     """One training sample: video (T, H, W, 3) uint8, queries (N, 3) (t, x, y), tracks (T, N, 2), visible (T, N).
 

@@ -6,3 +6,5 @@ JOINTS = (
     "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
 )  # fmt: skip
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+MIRRORED = tuple(JOINTS.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in JOINTS)
+"""The joint on the other side of each."""

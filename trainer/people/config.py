@@ -26,6 +26,9 @@ class PeopleData:
     endless: bool = False
     """Draw the people of every sample anew, with the settings that the data set's index names, instead of reading them:
     each clip of the data set then stands for as many pictures as there are epochs."""
+    epochs_a_picture: int = 1
+    """A picture that was drawn anew stays for so many epochs, each with another crop of it, and clips change theirs in
+    different epochs: less drawing, and still no picture twice in a batch, by which batch norm sees more of them."""
     panoramas: str | None = None
     """What is behind people that are drawn anew, where the index says background=panorama: the file of panoramas that
     its clips were drawn with (data/panoramas/ASSETS.npz)."""
@@ -39,6 +42,11 @@ class PeopleData:
             raise ValueError(f"data.people.image_size={self.image_size} must be at least 8")
         if self.crops < 1:
             raise ValueError(f"data.people.crops={self.crops} must be at least 1")
+        if self.epochs_a_picture < 1 or (self.epochs_a_picture > 1 and not self.endless):
+            raise ValueError(
+                f"data.people.epochs_a_picture={self.epochs_a_picture} must be at least 1, and 1 where "
+                "pictures are read (data.people.endless=false)"
+            )
         if self.box_margin < 1:
             raise ValueError(f"data.people.box_margin={self.box_margin} must be at least 1.0")
         for name in ("box_jitter", "noise"):

@@ -16,17 +16,18 @@ from generation.people.scene import make_clip
 from shards import Clip, ClipStore
 from shards.people.body import Body, read_body
 from shards.people.camera import Camera, crop_camera
-from shards.people.skeleton import JOINTS
-from trainer.batch import Sample
+from shards.people.skeleton import MIRRORED
+from trainer.batch import Sample, lasting_rng
 from trainer.config import DataConfig
 from trainer.people.config import PeopleData
 
 ATTEMPTS = 8
 """Bodies that are drawn for one sample at most."""
+KEPT = 2048
+"""Drawn pictures that a process keeps, some 0.1 MB each."""
 SMALLEST_BOX = 8
 """Pixels of the picture."""
-MIRROR = np.array([JOINTS.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in JOINTS])
-"""The joint on the other side of each."""
+MIRROR = np.array(MIRRORED)
 FLIPPED = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 
 
@@ -39,7 +40,8 @@ def make_people_sample(store: ClipStore, number: int, config: DataConfig, rng: n
     """
     people = settings_of(config)
     if people.endless:
-        clip = draw_clip(store, number, people, rng)
+        draw = draw_clip if people.epochs_a_picture == 1 else keep_clip
+        clip = draw(store, number, people, rng)
     else:
         frame = int(rng.integers(store.row(number)["num_frames"]))
         clip = store.read(number, frames=slice(frame, frame + 1))
@@ -179,6 +181,20 @@ def draw_clip(store: ClipStore, number: int, people: PeopleData, rng: np.random.
             if attempt == ATTEMPTS:
                 raise ValueError(f"{store.name}: {ATTEMPTS} bodies in a row cannot be drawn: {error}") from None
     raise AssertionError("not reached")
+
+
+def keep_clip(store: ClipStore, number: int, people: PeopleData, rng: np.random.Generator) -> Clip:
+    """`draw_clip` for a clip that keeps its picture for some epochs, which are a pure function of the generator.
+
+    The last KEPT of a process are not drawn again; one that resumes draws them once more.
+    """
+    lasting = lasting_rng(rng, people.epochs_a_picture)
+    return _drawn(store, number, people, tuple(lasting.bit_generator.seed_seq.entropy))
+
+
+@lru_cache(maxsize=KEPT)
+def _drawn(store: ClipStore, number: int, people: PeopleData, entropy: tuple[int, ...]) -> Clip:
+    return draw_clip(store, number, people, np.random.default_rng(entropy))
 
 
 @lru_cache(maxsize=4)

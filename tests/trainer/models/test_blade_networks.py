@@ -40,6 +40,19 @@ def test_only_the_geometry_that_it_is_given_changes_depthnets_answer():
     torch.testing.assert_close(blind(**crops()).depth_m, blind(**moved).depth_m)
 
 
+def test_mirrored_answers_are_the_same_of_a_crop_and_of_its_mirror_image():
+    sizes = {"num_joints": 22, "lambda_joints": 1.0, "with_geometry": True, "answers_mirrored": True}
+    net = build("blade_depthnet", **TRUNK, **PAPER, **sizes).eval()
+    plain = crops()
+    flipped = plain | {"image": plain["image"].flip(2), "box": torch.tensor([[56.0, 8.0, 40.0]]).expand(2, -1)}
+    found, other, once = net.answer(plain), net.answer(flipped), net(**plain)
+    torch.testing.assert_close(found["depth_m"], other["depth_m"])
+    assert (found["depth_m"] - once.depth_m).abs().max() > 1e-5
+    joints = torch.stack([1 - other["joints"][:, [0, 2, 1], 0], other["joints"][:, [0, 2, 1], 1]], -1)
+    torch.testing.assert_close(found["joints"][:, :3], joints)
+    torch.testing.assert_close(found["joints_score"][:, [1, 2]], other["joints_score"][:, [2, 1]])
+
+
 def test_geometry_is_in_shares_of_the_picture():
     found = crop_geometry(torch.tensor([[40.0, 5.0, 40.0]]), torch.tensor([[100.0, 50.0]]))
     torch.testing.assert_close(found, torch.tensor([[0.1, 0.0, torch.tensor(0.4).log(), torch.tensor(2.0).log()]]))

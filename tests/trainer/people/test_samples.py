@@ -12,7 +12,7 @@ from generation.people.scene import make_clip
 from shards import ClipStore, pack_clips, write_index
 from shards.people.body import pose_body
 from shards.people.camera import Camera, project
-from trainer.batch import sample_rng
+from trainer.batch import lasting_rng, sample_rng
 from trainer.config import DataConfig
 from trainer.people.config import PeopleData
 from trainer.people.samples import cut_out, find_box, make_people_sample, mirror, sample_of_clip
@@ -62,6 +62,31 @@ def test_what_is_drawn_depends_on_the_generator_alone(people):
     for name, value in first.items():
         np.testing.assert_array_equal(value, same[name])
     assert not np.array_equal(first["image"], other["image"])
+
+
+def test_a_picture_that_lasts_is_seen_in_so_many_epochs_by_other_crops(people):
+    store, config = ClipStore(people.index), settings(people, endless=True, epochs_a_picture=3)
+    drawn = [make_people_sample(store, 0, config, sample_rng(0, epoch, "b")) for epoch in range(9)]
+    depths = [float(sample["pelvis_m"][2]) for sample in drawn]
+    changes = [epoch for epoch in range(1, 9) if depths[epoch] != depths[epoch - 1]]
+    assert len(changes) in (2, 3) and set(np.diff(changes)) == {3}
+    assert len({tuple(sample["box"]) for sample in drawn}) > 6
+    other = [make_people_sample(store, 1, config, sample_rng(0, epoch, "a")) for epoch in range(9)]
+    assert depths[3] != float(other[3]["pelvis_m"][2])
+    again = make_people_sample(ClipStore(people.index), 0, config, sample_rng(0, 7, "b"))  # nothing kept, as if resumed
+    for name, value in drawn[7].items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def test_clips_change_their_lasting_pictures_in_different_epochs():
+    def changes(key: str) -> tuple[int, ...]:
+        drawn = [lasting_rng(sample_rng(5, epoch, key), 4).random() for epoch in range(13)]
+        return tuple(epoch for epoch in range(1, 13) if drawn[epoch] != drawn[epoch - 1])
+
+    found = {changes(f"clip-{number}") for number in range(64)}
+    assert found == {(1, 5, 9), (2, 6, 10), (3, 7, 11), (4, 8, 12)}
+    with pytest.raises(ValueError, match="sample_rng"):
+        lasting_rng(np.random.default_rng(3), 4)
 
 
 @pytest.mark.parametrize("endless", [False, True])

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shards.people.skeleton import JOINTS
+
 BACKBONES = ("dav2_metric_l", "dav2_tiny", "conv_tiny")
 """Depth Anything V2 metric (large, from a folder of the user's, frozen), the same class small and untrained, and a
 small trunk of convolutions."""
@@ -31,6 +33,8 @@ class DepthNetConfig:
     """Joints in the picture that are estimated beside the depth, and that it is concluded from; 0: none (the paper)."""
     with_geometry: bool = False
     """Tell the head where the crop lies in the picture and how large it is (never the focal length)."""
+    answers_mirrored: bool = False
+    """What is answered is the mean of what is said of a crop and of its mirror image (never in training)."""
     head_width: int = 256
     """Hidden width of the head, where it reads joints or geometry; the paper's is one linear layer."""
     loss: str = "relative"
@@ -61,5 +65,9 @@ class DepthNetConfig:
             raise ValueError(f"model.start_depth_m={self.start_depth_m} must lie between 0 and {self.max_depth_m}")
         if not self.num_joints and (self.lambda_joints or self.lambda_seen):
             raise ValueError("model.lambda_joints and lambda_seen need joints: set model.num_joints=22, or them to 0.0")
+        if self.answers_mirrored and self.num_joints not in (0, len(JOINTS)):
+            raise ValueError(
+                f"model.answers_mirrored knows the other side of {len(JOINTS)} joints, not of {self.num_joints}"
+            )
         if self.num_joints and not self.lambda_joints:
             raise ValueError("model.num_joints without model.lambda_joints: nothing would teach the joints")

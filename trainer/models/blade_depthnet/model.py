@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from shards.people.skeleton import MIRRORED
 from trainer.models.blade_depthnet.backbones import make_backbone
 from trainer.models.blade_depthnet.config import DepthNetConfig
 from trainer.people.layers import (
@@ -68,9 +69,27 @@ class DepthNet(nn.Module):
         logit = self.head(torch.cat(known, -1))[:, 0].float()
         return DepthAnswer(depth_m=self.config.max_depth_m * logit.sigmoid(), joints=joints, seen=seen, heat=heat)
 
+    def find(self, image: torch.Tensor, box: torch.Tensor, picture: torch.Tensor) -> DepthAnswer:
+        """`forward`; with model.answers_mirrored also of mirror images, both depths' geometric mean."""
+        found = self(image, box, picture)
+        if not self.config.answers_mirrored:
+            return found
+        left = picture[:, 0] - box[:, 0] - box[:, 2]
+        other = self(image.flip(2), torch.stack([left, box[:, 1], box[:, 2]], -1), picture)
+        depth_m = (found.depth_m * other.depth_m).sqrt()
+        if found.joints is None:
+            return DepthAnswer(depth_m=depth_m)
+        joints = other.joints.new_tensor([1, 0]) + other.joints * other.joints.new_tensor([-1, 1])
+        return DepthAnswer(
+            depth_m=depth_m,
+            joints=(found.joints + joints[:, MIRRORED]) / 2,
+            seen=(found.seen + other.seen[:, MIRRORED]) / 2,
+            heat=(found.heat + other.heat[:, MIRRORED].flip(-1)) / 2,
+        )
+
     def answer(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What is said of a batch with image, box and picture: depth_m (B,); joints and joints_score if it has some."""
-        found = self(batch["image"], batch["box"], batch["picture"])
+        found = self.find(batch["image"], batch["box"], batch["picture"])
         said = {"depth_m": found.depth_m}
         if found.joints is not None:
             said |= {"joints": found.joints, "joints_score": found.seen.sigmoid()}

@@ -85,7 +85,7 @@ class PoseNet(nn.Module):
             return batch["pelvis_m"][:, 2]
         if self.depthnet is None:
             return None
-        return self.depthnet(batch["image"], batch["box"], batch["picture"]).depth_m
+        return self.depthnet.find(batch["image"], batch["box"], batch["picture"]).depth_m
 
     def forward(
         self, image: torch.Tensor, box: torch.Tensor, picture: torch.Tensor, depth_m: torch.Tensor | None
