@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from generation.config import DEVICES, SPLITS, parse_words
 
+DRIVING = "driving"
+"""Name of the recipe."""
 MANOEUVRES = ("cruise", "start", "stop", "stop_and_go")
 ROUTES = ("straight", "left", "right", "bend")
 
@@ -19,7 +21,7 @@ class DriveConfig:
     num_frames: int = 40
     frame_rate: int = 10
     """Frames a second; 10 as Vista is trained on."""
-    samples_per_pixel: int = 16
+    samples_per_pixel: int = 8
     max_bounces: int = 2
     """Of a light path; light that comes from walls and ground takes one."""
     denoise: bool = True
@@ -85,5 +87,5 @@ class DriveConfig:
 
 
 def parse_drive(words: Iterable[str]) -> DriveConfig:
-    """The recipe `driving` with `key=value` overrides; raises ValueError with the closest known key."""
+    """The recipe DRIVING with `key=value` overrides; raises ValueError with the closest known key."""
     return DriveConfig(**parse_words(DriveConfig, words))

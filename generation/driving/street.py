@@ -256,8 +256,9 @@ def _park(
     """Cars at the kerb, some of them things of the pack instead; those nearest to the first frame, ahead, come first."""
     things: list[Thing] = []
     taken: list[tuple[np.ndarray, float]] = []
-    for _ in range(4 * config.max_parked):
-        if len(things) == config.max_parked:
+    wanted = int(rng.integers(config.max_parked // 3, config.max_parked + 1))
+    for _ in range(4 * wanted):
+        if len(things) == wanted:
             break
         number = int(rng.integers(len(roads)))
         road, side = roads[number], int(rng.choice([-1, 1]))

@@ -24,8 +24,8 @@ HORIZON_HILLS = 0.035
 def make_front(style: int) -> np.ndarray:
     """A wall with windows, bands between storeys and brick or plaster, in colours of the style."""
     rng = np.random.default_rng([1, style])
-    wall = _colour(rng, (0.0, 0.75), (0.35, 0.95))
-    frame, glass = _colour(rng, (0.0, 0.4), (0.6, 1.0)), _colour(rng, (0.1, 0.5), (0.05, 0.3))
+    wall = _colour(rng, (0.1, 0.75), (0.5, 1.0))
+    frame, glass = _colour(rng, (0.0, 0.4), (0.6, 1.0)), _colour(rng, (0.1, 0.5), (0.15, 0.4))
     picture = wall * (0.75 + 0.4 * make_noise(TILE, rng)[..., None])
     if rng.uniform() < 0.5:  # rows of bricks
         picture[:: rng.integers(3, 6)] *= 0.75
@@ -45,7 +45,7 @@ def make_front(style: int) -> np.ndarray:
 def make_ground(style: int) -> dict[str, np.ndarray]:
     """Tiles of `asphalt`, `paving` and `grass` of one style."""
     rng = np.random.default_rng([2, style])
-    asphalt = _colour(rng, (0.0, 0.12), (0.28, 0.42)) * _patches(rng, 0.6)
+    asphalt = _colour(rng, (0.0, 0.12), (0.32, 0.45)) * _patches(rng, 0.6)
     paving = _colour(rng, (0.05, 0.4), (0.5, 0.85)) * _patches(rng, 0.35)
     slab = int(rng.choice([8, 16]))
     row, column = np.mgrid[:TILE, :TILE] // slab
@@ -65,8 +65,9 @@ def make_sky(style: int) -> np.ndarray:
     rng = np.random.default_rng([4, style])
     height, width = SKY_SIZE
     up = 1 - 2 * (np.arange(height)[:, None, None] + 0.5) / height  # 1 straight up, -1 straight down
-    hue = rng.uniform(0.52, 0.66) if rng.uniform() < 0.75 else rng.uniform(0.0, 0.12)
-    high = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.3, 0.8), rng.uniform(0.6, 0.95)))
+    is_blue = rng.uniform() < 0.75
+    hue, most = (rng.uniform(0.52, 0.66), 0.8) if is_blue else (rng.uniform(0.0, 0.12), 0.45)
+    high = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.3, most), rng.uniform(0.7, 0.95)))
     low = 0.35 * high + 0.65 * np.array([1.0, 0.97, 0.9])
     picture = low + (high - low) * np.clip(up, 0, 1) ** 0.6 + np.zeros((1, width, 1))
     cover, noise = rng.uniform(0.35, 0.7), make_noise(width, rng)[:height]
