@@ -249,5 +249,8 @@ def _check_least(config: Any, least: int, *names: str) -> None:
 
 
 def digest_of(config: Any, source: int | str, making: dict[str, Any]) -> str:
-    """sha256 over all that decides a result: recipe (a dataclass), seed or input, and how it is made (asset pack, code, versions)."""
+    """sha256 over all that decides a result: recipe, seed or input, and how it is made (asset pack, code, versions).
+
+    `config` is the recipe's dataclass.
+    """
     return hashlib.sha256(json.dumps([asdict(config), source, making], sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from generation import environment, folder
 from generation.config import MoviConfig, digest_of
@@ -121,10 +122,8 @@ def write_done(done: Path, dataset: str, folders: list[Path]) -> None:
     environment.write_json(done, {"format": FORMAT, "dataset": dataset, "clips": clips})
 
 
-def render_one(
-    config: MoviConfig | DriveConfig, seed: int, key: str, digest: str, studio: Studio, worker: RenderWorker
-) -> None:
-    """Render one clip, with the next sub-seed where a scene makes none; raises RenderError."""
+def render_one(config: Any, seed: int, key: str, digest: str, studio: Studio, worker: RenderWorker) -> None:
+    """Render one clip of a recipe, a dataclass, with the next sub-seed where a scene makes none; raises RenderError."""
     reason = ""
     for attempt in range(NUM_ATTEMPTS):
         temporary = studio.out / folder.temporary_name(key)

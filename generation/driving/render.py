@@ -95,7 +95,7 @@ def write(
 
 
 def describe(config: DriveConfig, plan: StreetPlan) -> dict[str, Any]:
-    """What metadata.json says of a plan: `drive` as `shards.driving.Drive` has it, camera, and what is on the street."""
+    """What metadata.json says of a plan: `drive` as `shards.driving.Drive` has it, the camera, the street."""
     motion = plan.motion
     poses = [pose_of(place, yaw, config) for place, yaw in zip(motion.places_m, motion.yaw, strict=True)]
     fronts = sorted({house.front for house in plan.houses})

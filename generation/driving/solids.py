@@ -96,7 +96,9 @@ class _Strips:
 
     def part(self, along: np.ndarray, kept: np.ndarray, right_m: float, left_m: float, z: float) -> Mesh:
         """Faces between lengths (N,) where `kept` (N - 1,) says so."""
-        edges = [np.column_stack([self.road.beside(along, aside), np.full(len(along), z)]) for aside in (right_m, left_m)]
+        edges = [
+            np.column_stack([self.road.beside(along, aside), np.full(len(along), z)]) for aside in (right_m, left_m)
+        ]
         start = np.flatnonzero(kept)
         right, left = start, start + len(along)
         faces = np.stack([right, right + 1, left + 1, left], -1)
@@ -108,12 +110,12 @@ class _Strips:
 
 def _zebras(strip: _Strips, crossing_m: float, z: float) -> list[Mesh]:
     """Stripes across a road before and behind a crossing."""
-    stripes = []
-    for side in (-1, 1):
-        along = np.sort(crossing_m + side * np.array(ZEBRA_M))
-        for right in np.arange(-LANE_M, LANE_M - STRIPE_M / 2, STRIPE_M + GAP_M):
-            stripes.append(strip.part(along, np.ones(1, bool), right, right + STRIPE_M, z))
-    return stripes
+    edges = np.arange(-LANE_M, LANE_M - STRIPE_M / 2, STRIPE_M + GAP_M)
+    return [
+        strip.part(np.sort(crossing_m + side * np.array(ZEBRA_M)), np.ones(1, bool), right, right + STRIPE_M, z)
+        for side in (-1, 1)
+        for right in edges
+    ]
 
 
 def _plane() -> Mesh:
@@ -136,7 +138,7 @@ def move(mesh: Mesh, place_m: tuple[float, float], yaw: float) -> Mesh:
     """A mesh turned about z, then moved on the ground."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     turned = mesh.vertices @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    return Mesh(turned + [*place_m, 0.0], mesh.faces, mesh.uv)
+    return Mesh(turned + np.array([*place_m, 0.0]), mesh.faces, mesh.uv)
 
 
 def build(house: House) -> Mesh:

@@ -17,7 +17,12 @@ from generation.driving.solids import Mesh
 from generation.driving.street import CARS, StreetPlan, Thing
 from generation.sources import archive_path, find_manifests
 
-PAINT = {"light": (0.85, 0.85, 0.8), "dark": (0.05, 0.05, 0.06), "glass": (0.06, 0.09, 0.13), "trunk": (0.16, 0.1, 0.06)}
+PAINT = {
+    "light": (0.85, 0.85, 0.8),
+    "dark": (0.05, 0.05, 0.06),
+    "glass": (0.06, 0.09, 0.13),
+    "trunk": (0.16, 0.1, 0.06),
+}
 """Linear RGB of what has no picture."""
 SUN_STRENGTH, SKY_STRENGTH = 3.2, 1.0
 SENSOR_MM = 36.0

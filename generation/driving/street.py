@@ -136,8 +136,7 @@ def _lay_roads(motion: Motion, rng: np.random.Generator) -> tuple[tuple[Path, ..
             along_m=path.along_m, places_m=path.beside(path.along_m, aside), yaw=path.yaw, curvature=path.curvature
         )
         return (middle,), None
-    places, yaw, _ = path.at(path.along_m[[0]])  # before any turn
-    start, yaw = path.beside(path.along_m[[0]], aside)[0], float(yaw[0])
+    start, yaw = path.beside(path.along_m[[0]], aside)[0], float(path.yaw[0])  # before any turn
     forward = np.array([np.cos(yaw), np.sin(yaw)])
     first = float(-((path.places_m[0]) @ forward))
     main = straight(start + first * forward, yaw, -first, path.along_m[-1])
@@ -204,9 +203,10 @@ def _points_of(house: House) -> np.ndarray:
 
 def is_overlapping(one: House, other: House) -> bool:
     """Whether two houses share ground: no line along a wall of either separates them."""
-    if np.hypot(*np.subtract(one.place_m, other.place_m)) > np.hypot(*one.size_m[:2]) / 2 + np.hypot(
-        *other.size_m[:2]
-    ) / 2:
+    if (
+        np.hypot(*np.subtract(one.place_m, other.place_m))
+        > np.hypot(*one.size_m[:2]) / 2 + np.hypot(*other.size_m[:2]) / 2
+    ):
         return False
     corners = [corners_of(house) for house in (one, other)]
     for yaw in (one.yaw, one.yaw + np.pi / 2, other.yaw, other.yaw + np.pi / 2):
@@ -253,7 +253,7 @@ def _park(
     motion: Motion,
     rng: np.random.Generator,
 ) -> list[Thing]:
-    """Cars at the kerb, some of them things of the pack instead; those nearest to the first frame, ahead, come first."""
+    """Cars at the kerb, and things of the pack there or on the pavement; none touches another or the car's path."""
     things: list[Thing] = []
     taken: list[tuple[np.ndarray, float]] = []
     wanted = int(rng.integers(config.max_parked // 3, config.max_parked + 1))

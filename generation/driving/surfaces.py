@@ -1,7 +1,7 @@
 """Pictures that the street is painted with: fronts of houses, asphalt, paving, grass, leaves, sky. numpy only.
 
-A style is a number: its picture is the same in every drive. Tiles repeat at their edges. Linear sizes are in metres where
-the name says so. All pictures are (H, W, 3) uint8, top row first.
+A style is a number: its picture is the same in every drive. Tiles repeat at their edges. All pictures are (H, W, 3)
+uint8, top row first.
 """
 
 import colorsys

@@ -30,7 +30,9 @@ def read_drive_folders(path: Path) -> Iterator[Clip]:
         with naming(folder):
             contents, metadata = read_listed(folder, sha256, ("frames/",))
             if "drive" not in metadata:
-                raise ValueError("is no drive; annotate the list (python -m generation annotate), then pack as clip_folder")
+                raise ValueError(
+                    "is no drive; annotate the list (python -m generation annotate), then pack as clip_folder"
+                )
             frames = stack_frames([decode_rgb(contents[name]) for name in in_order(contents, "frames/")])
             told = {name: np.array(values, np.float64) for name, values in metadata.pop("drive").items()}
             intrinsics = np.array(metadata["camera"]["matrix"], np.float64)
