@@ -98,6 +98,30 @@ SOURCES = {
         ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
     ),
     "people_table": Source(("eval.people.commands:table_command",)),
+    "drives_copy": Source(
+        ("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING
+    ),
+    "predict_drives": Source(
+        ("trainer.predict_drives:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models", "trainer.validation", "trainer.driving.validation", *FETCHING),
+        has_model=True,
+    ),
+    "score_drives": Source(
+        ("eval.driving.commands:score_command",),
+        packages=("numpy", "pillow", "opencv-python-headless"),
+        apart_from=FETCHING,
+    ),
+    "draw_drives": Source(
+        ("eval.driving.commands:sheet_command",), packages=("numpy", "pillow", "av"), apart_from=FETCHING
+    ),
+    "drives_table": Source(("eval.driving.commands:table_command",)),
+    "vista_page": Source(
+        ("eval.__main__:_report",),
+        files=("eval/templates/report.html", "eval/templates/style.css"),
+        packages=("jinja2", "pillow"),
+        apart_from=FETCHING,
+    ),
     "blade_page": Source(
         ("eval.__main__:_report",),
         files=("eval/templates/report.html", "eval/templates/style.css"),
