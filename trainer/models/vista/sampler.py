@@ -120,16 +120,18 @@ def make_clips(
     continued: Callable[[Condition, torch.Tensor], Condition],
     num_carried: int = NUM_CARRIED,
     schedule: str | None = None,
+    guidance: float = GUIDANCE,
     tokens: str | None = "concat",
     sigma_data: float = 1.0,
 ) -> torch.Tensor:
     """A video of one round for each of `conditions`, as `roll_out`; their actions are each round's own.
 
     `continued(condition, carried frames (B, 3, C, H, W))` gives a later round's condition the token and latent of the
-    first of them, which it begins with. schedule None: constant for one round, a triangle for more, as the reference.
+    first of them, which it begins with. schedule None: constant for one round, a triangle for more, as the reference;
+    its largest scale is `guidance`.
     """
     schedule = schedule or ("constant" if len(conditions) == 1 else "triangle")
-    scales = guidance_scales(schedule, num_frames)
+    scales = guidance_scales(schedule, num_frames, guidance)
 
     def prepare(number: int, carried: torch.Tensor, given: torch.Tensor) -> Denoiser:
         condition = conditions[number] if number == 0 else continued(conditions[number], carried)
