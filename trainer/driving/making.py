@@ -18,7 +18,7 @@ from trainer.batch import Batch, Sample, collate
 from trainer.checkpoint import load_into, load_weights
 from trainer.config import Recipe
 from trainer.models import TASKS
-from trainer.models.vista.model import Vista, scale_frames
+from trainer.models.vista.model import Vista
 from trainer.models.vista.objective import ObjectiveConfig
 from trainer.models.vista.reward import reward_agreement
 from trainer.models.vista.sampler import GUIDANCE, NUM_CARRIED, SCHEDULES
