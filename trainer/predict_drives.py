@@ -17,7 +17,7 @@ from shards.driving.actions import KINDS
 from shards.files import sha256_of
 from trainer.batch import Sample
 from trainer.driving.config import DrivingData
-from trainer.driving.making import Making, generator_of, load_vista, make_rounds, rewards_of, to_pictures
+from trainer.driving.making import Making, check_given, generator_of, load_vista, make_rounds, rewards_of, to_pictures
 from trainer.driving.samples import settings_of, window_of_clip
 from trainer.models.vista.model import Vista
 from trainer.models.vista.sampler import GUIDANCE, SCHEDULES
@@ -121,6 +121,7 @@ def predict(options: argparse.Namespace) -> None:
     making = Making(num_steps=options.steps, guidance=options.guidance, schedule=options.schedule, seed=options.seed)
     model, recipe = load_vista(options.weights, options.device)
     truth, data = DriveTruth(options.truth), settings_of(recipe.data)
+    check_given(options.given, model.config.objective, data.num_frames)
     kind = choose_kind(options.kind, data)
     windows, keys = Windows(truth, data, kind), truth.keys[: options.num_clips]
     settings = {name: getattr(data, name) for name in ("num_frames", "frame_step", "height", "width")}

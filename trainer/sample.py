@@ -23,11 +23,11 @@ from trainer.driving.making import (
     NUM_STEPS,
     Making,
     carried_of,
+    check_given,
     counting,
     generator_of,
     load_vista,
     make_rounds,
-    most_given,
     rewards_of,
     to_pictures,
 )
@@ -126,13 +126,11 @@ def read_given(source: str, num_given: int, data: DrivingData, fps: float) -> np
 def plan_rounds(options: argparse.Namespace, model: nn.Module, data: DrivingData, fps: float) -> list[Actions]:
     """What is told in each round, checked against the model; prints it."""
     actions, config = deal_actions(read_actions(options.actions), options.rounds), model.config
-    most, carried = most_given(config.objective), carried_of(config.objective, data.num_frames)
-    if not 1 <= options.given <= min(3, max(1, most)) or options.given >= data.num_frames:
-        raise ValueError(
-            f"--given {options.given}: these weights were trained with at most {most} given of {data.num_frames} frames"
-        )
+    carried = carried_of(config.objective, data.num_frames)
+    check_given(options.given, config.objective, data.num_frames)
     total = len(actions) * (data.num_frames - carried) + carried
-    print(f"{len(actions)} rounds of {data.num_frames} frames, {carried} carried over: {total} frames at {fps:g}/s")
+    rounds = f"{len(actions)} round{'s' if len(actions) > 1 else ''} of {data.num_frames} frames"
+    print(f"{rounds}, {carried} carried over: {total} frames at {fps:g}/s")
     if len(actions) > 1 and carried < 3:
         print(f"rounds after the first begin with {carried} frames, as these weights were trained with no more")
     if len(options.actions) == 1 and len(actions) > 1 and len({id(each) for each in actions}) == 1:

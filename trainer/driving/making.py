@@ -69,6 +69,15 @@ def most_given(objective: ObjectiveConfig) -> int:
     return max((number for number, weight in enumerate(objective.condition_weights) if weight > 0), default=0)
 
 
+def check_given(num_given: int, objective: ObjectiveConfig, num_frames: int) -> None:
+    """ValueError where so many first frames are not what the model was trained with."""
+    most = most_given(objective)
+    if not 1 <= num_given <= max(1, most) or num_given >= num_frames:
+        raise ValueError(
+            f"--given {num_given}: these weights were trained with at most {most} given of {num_frames} frames"
+        )
+
+
 def carried_of(objective: ObjectiveConfig, num_frames: int) -> int:
     """How many frames a round gives to the next: Vista's 3, fewer where the model was not trained with so many."""
     return max(1, min(NUM_CARRIED, most_given(objective), num_frames - 1))

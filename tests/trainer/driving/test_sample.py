@@ -47,7 +47,7 @@ def test_a_film_begins_with_the_picture_and_says_how_it_was_made(folder, tmp_pat
     assert make(folder, out, "--actions", "command=turn_left", "--seed", "3") == 0
     told = capsys.readouterr().out
     assert "24x32; as in training the middle 16x32 is taken and resized to 8x16" in told
-    assert "1 rounds of 4 frames, 1 carried over: 4 frames at 10/s" in told
+    assert "1 round of 4 frames, 1 carried over: 4 frames at 10/s" in told
     assert "the motion of frames is not told" in told
     assert frames_of(out).shape == (4, 8, 16, 3)
     settings = settings_of(out)
@@ -65,8 +65,8 @@ def test_what_is_told_decides_what_is_made(folder, tmp_path):
     made = gif("left", "--actions", left)
     assert made == gif("again", "--actions", left)
     others = [
-        gif("right", "--actions", "trajectory=1,4;3,7;6,9;9,10"), gif("none"), gif("seed", "--actions", left, "--seed", "1"),
-        gif("led", "--actions", left, "--guidance", "1"),
+        gif("right", "--actions", "trajectory=1,4;3,7;6,9;9,10"), gif("none"),
+        gif("seed", "--actions", left, "--seed", "1"), gif("led", "--actions", left, "--guidance", "1"),
     ]  # fmt: skip
     assert len({made, *others}) == 5
 
@@ -75,7 +75,10 @@ def test_rounds_are_told_each_its_own(folder, tmp_path, capsys):
     words = ["--actions", "speed=1,1,1,1", "--actions", "speed=9,9,9,9", "--actions", "none"]
     assert make(folder, tmp_path / "three.mp4", *words) == 0
     assert "3 rounds of 4 frames, 1 carried over: 10 frames" in capsys.readouterr().out
-    assert frames_of(tmp_path / "three.mp4").shape[0] == 10 and settings_of(tmp_path / "three.mp4")["schedule"] == "triangle"
+    assert (
+        frames_of(tmp_path / "three.mp4").shape[0] == 10
+        and settings_of(tmp_path / "three.mp4")["schedule"] == "triangle"
+    )
     assert make(folder, tmp_path / "same.mp4", "--actions", "command=stop", "--rounds", "2", "--num-samples", "2") == 0
     assert "the same is told in all 2 rounds: command=stop" in capsys.readouterr().out
     assert frames_of(tmp_path / "same.mp4").shape[:2] == (7, 8)

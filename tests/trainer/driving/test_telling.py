@@ -21,7 +21,9 @@ UNTOLD = read_config({**PIXELS, "unet": {"with_actions": False}})
 
 
 def test_words_are_actions():
-    (found,) = read_actions(["command=turn_left trajectory=0,4;0,8;-1,12;-2,16 speed=8,7,6,5 angle=0,1,2,-3 goal=.5,.4"])
+    (found,) = read_actions(
+        ["command=turn_left trajectory=0,4;0,8;-1,12;-2,16 speed=8,7,6,5 angle=0,1,2,-3 goal=.5,.4"]
+    )
     assert found.command == "turn_left" and found.goal.tolist() == [0.5, 0.4]
     assert found.trajectory_m.tolist() == [[0, 4], [0, 8], [-1, 12], [-2, 16]]
     assert found.speed_mps.tolist() == [8, 7, 6, 5] and found.angle_deg.tolist() == [0, 1, 2, -3]
