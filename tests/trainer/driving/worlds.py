@@ -11,7 +11,8 @@ from trainer.models import TASKS
 
 LATENTS = [
     "model=vista_small", "model.preset=tiny", "model.frozen=tiny", "model.unet.context_width=24",
-    "model.unet.num_frames=5", "data.driving.height=32", "data.driving.width=64", "data.driving.num_frames=5", "data.driving.one_kind=true",
+    "model.unet.num_frames=5",
+    "data.driving.height=32", "data.driving.width=64", "data.driving.num_frames=5", "data.driving.one_kind=true",
 ]  # fmt: skip
 """Overrides that make it a model of latents as the reference, without motion of frames."""
 
