@@ -29,6 +29,7 @@ localrules:
     evaluate,
     badja,
     blade,
+    vista,
     report,
     publish,
     verify,
@@ -78,6 +79,13 @@ rule blade:
         of_stages_of_people("curves.png"),
         tables_of_people,
         "results/blade.html",
+
+
+# Driving worlds: the data sets and the stages of Vista, one after the other.
+rule vista:
+    input:
+        of_stages_of_driving("weights.safetensors"),
+        of_stages_of_driving("curves.png"),
 
 
 rule report:

@@ -26,6 +26,7 @@ def check_plan(plan: Plan) -> None:
         _check_edges(plan, name, recipe)
     _check_order(plan)
     plan.people.check()
+    plan.driving.check()
     num_frames = {name: _check_words(plan, name) for name in plan.datasets_of("render")}
     num_frames |= {name: known.clip_length for name, known in plan.datasets.items() if known.clip_length}
     for name in plan.datasets_of("people"):
@@ -81,12 +82,15 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
     """Hold what a training reads against what its data set has, where that is known: clips, and frames of a clip."""
     data, training = recipe["data"], recipe["training"]
     datasets = [plan.datasets[name] for name in plan.datasets_of_stage(stage)]
+    key, needed = "data.num_frames", data["num_frames"]
+    if stage in plan.driving.stages:
+        key, needed = "data.driving.num_frames at its frame_step", plan.driving.span(stage)
     for dataset in datasets if data["people"] is None else ():  # of people a sample is one frame
         frames = num_frames.get(dataset.name)
-        if frames is not None and data["num_frames"] > frames:
+        if frames is not None and needed > frames:
             raise ValueError(
-                f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
-                f"train with data.num_frames={frames} or make longer clips"
+                f"stages.{stage}: {key}={needed} of clips of {frames} frames ({dataset.name}); "
+                f"train with {key}={frames} or make longer clips"
             )
     batch_size, steps, processes = training["batch_size"], training["accumulation_steps"], plan.stages[stage].processes
     global_batch = training["global_batch_size"] or batch_size * steps * processes

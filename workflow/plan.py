@@ -18,6 +18,7 @@ from trainer.config import HOW_IT_RUNS, as_dict, compose, flat_keys, no_weights
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
+from workflow.driving import Driving
 from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
@@ -46,7 +47,9 @@ class Plan:
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
         self.people = People.of(settings.bodies, self.datasets, self.stages, self.benchmarks, self.recipes)
-        tracking = {name: stage for name, stage in self.stages.items() if name not in self.people.stages}
+        self.driving = Driving.of(self.datasets, self.stages, self.benchmarks, self.recipes)
+        others = (*self.people.stages, *self.driving.stages)
+        tracking = {name: stage for name, stage in self.stages.items() if name not in others}
         self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
@@ -182,7 +185,8 @@ class Plan:
     @property
     def tracking_benchmarks(self) -> list[Benchmark]:
         """Available benchmarks that trackers are scored on."""
-        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in self.people.benchmarks]
+        others = self.people.benchmarks.keys() | self.driving.benchmarks.keys()
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in others]
 
     @property
     def people_benchmarks(self) -> list[Benchmark]:

@@ -16,6 +16,8 @@ from workflow.addresses import check_address, check_path, check_remote
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
+OF_DRIVES = ("nuscenes", "opendv", "vista_list")
+"""Sources of driving data."""
 BADJA = "badja"
 """Data set and benchmark that `--config badja_root=FOLDER` adds."""
 RESOLUTION = 256
@@ -71,6 +73,11 @@ class Dataset:
     def is_people(self) -> bool:
         """Whether every frame has a person."""
         return self.body is not None
+
+    @property
+    def is_driving(self) -> bool:
+        """Whether every clip says of the drive that it was taken on."""
+        return self.source in OF_DRIVES or (self.is_rendered and self.recipe == "driving")
 
     @property
     def is_rendered(self) -> bool:

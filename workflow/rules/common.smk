@@ -214,6 +214,11 @@ def of_stages_of_people(name):
     return [f"results/{stage}/{name}" for stage in plan.people.stages]
 
 
+def of_stages_of_driving(name):
+    """Files of all stages that train a driving world."""
+    return [f"results/{stage}/{name}" for stage in plan.driving.stages]
+
+
 def truths_of_report():
     return sorted(
         {index_path(benchmark.dataset) for benchmark in plan.tracking_benchmarks}
