@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eval.drawing import GAP, add_title, contact_sheet
+from eval.drawing import add_title, contact_sheet
+from eval.driving.drawing import enlarge
 from shards.files import write_bytes
 from shards.film import spread
 from trainer.video import write_video
@@ -19,8 +20,6 @@ from trainer.video import write_video
 SUFFIXES = (".mp4", ".gif", ".png")
 NUM_COLUMNS = 9
 """Frames of a row of a sheet, at most."""
-LEAST_SIDE = 96
-"""Smaller frames are shown so large that a side has at least so many pixels, each pixel a square."""
 
 
 def check_suffix(path: Path) -> None:
@@ -37,44 +36,34 @@ def write_clips(path: Path, clips: Mapping[str, np.ndarray], rate: float) -> Non
         draw_sheet(clips).save(buffer, "PNG")
         write_bytes(path, buffer.getvalue())
     elif path.suffix.lower() == ".gif":
-        write_bytes(path, encode_gif(list(side_by_side(list(clips.values()))), rate))
+        write_bytes(path, encode_gif(list(side_by_side(clips)), rate))
     else:
-        write_video(side_by_side(list(clips.values())), Fraction(rate).limit_denominator(1001), path)
+        write_video(side_by_side(clips), Fraction(rate).limit_denominator(1001), path)
 
 
 def draw_sheet(clips: Mapping[str, np.ndarray]) -> Image.Image:
-    """A row for each clip (T, H, W, 3) uint8, its title and the number of the frame above each frame.
-
-    All rows show the same moments; where a clip is shorter, its cells are dark.
-    """
+    """A row for each clip (T, H, W, 3) uint8 below its title, all of the same moments; dark where a clip is over."""
     longest = max(len(clip) for clip in clips.values())
-    chosen, cells = spread(longest, NUM_COLUMNS), []
+    chosen, rows = spread(longest, NUM_COLUMNS), []
     for title, clip in clips.items():
-        for time in chosen:
-            frame = clip[time] if time < len(clip) else np.zeros_like(clip[0])
-            cells.append(add_title(Image.fromarray(enlarge(frame)), f"{title} {time}"))
-    return contact_sheet(cells, num_columns=len(chosen))
+        frames = [clip[time] if time < len(clip) else np.zeros_like(clip[0]) for time in chosen]
+        strip = contact_sheet([enlarge(frame) for frame in frames], num_columns=len(chosen))
+        rows.append(add_title(strip, f"{title}: frames {', '.join(map(str, chosen))}"))
+    return contact_sheet(rows, num_columns=1)
 
 
-def enlarge(frame: np.ndarray) -> np.ndarray:
-    """A frame (H, W, 3) with each pixel as a square of so many that it can be looked at."""
-    times = max(1, -(-LEAST_SIDE // min(frame.shape[:2])))
-    return frame.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def side_by_side(clips: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield frames of a film of clips (T, H, W, 3) of one size from left to right, as they are where there is one.
+def side_by_side(clips: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield frames of a film of clips (T, H, W, 3) by title: one as it is, of several up to three in a row.
 
     A clip that is shorter stays at its last frame.
     """
-    for time in range(max(map(len, clips))):
-        frames = [clip[min(time, len(clip) - 1)] for clip in clips]
+    for time in range(max(map(len, clips.values()))):
+        frames = {title: clip[min(time, len(clip) - 1)] for title, clip in clips.items()}
         if len(frames) == 1:
-            yield frames[0]
-            continue
-        gap = np.zeros((frames[0].shape[0], GAP, 3), np.uint8)
-        parts = [part for frame in frames for part in (frame, gap)]
-        yield np.concatenate(parts[:-1], axis=1)
+            yield from frames.values()
+        else:
+            cells = [add_title(enlarge(frame), title) for title, frame in frames.items()]
+            yield np.asarray(contact_sheet(cells, num_columns=min(len(cells), 3)))
 
 
 def encode_gif(frames: Sequence[np.ndarray], rate: float) -> bytes:

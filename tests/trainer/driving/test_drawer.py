@@ -27,9 +27,9 @@ def test_samples_are_written_and_change_no_weight(drives, tmp_path):
     one, other = ((tmp_path / name / "out" / "weights.safetensors").read_bytes() for name in ("without", "with"))
     assert one == other and not list((tmp_path / "without").rglob("samples"))
     sheet = Image.open(folder / "step-00000001.png")
-    assert sheet.width > 4 * 96 and sheet.height > 3 * 96
+    assert sheet.width > 4 * 192 and sheet.height > 3 * 96
     with open_video(folder / "step-00000003.mp4") as video:
-        assert [frame.shape for frame in video.frames] == [(8, 36, 3)] * 4
+        assert [frame.shape for frame in video.frames] == [(116, 388, 3)] * 4
     first, last = ((folder / f"step-0000000{step}.png").read_bytes() for step in (1, 3))
     assert first != last, "the model has learned in between"
 
