@@ -43,6 +43,7 @@ ROLES = {
     "adopt": "predictions",
     "score_people": "score",
     "predict_people": "predictions",
+    "predict_drives": "predictions",
     "people_constant": "predictions",
     "train_stage": "weights",
 }
