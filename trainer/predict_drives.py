@@ -111,7 +111,9 @@ def roll_out(
         generators = [generator_of(making.seed, key, number) for key in keys]
         clips.append(make_rounds(model, first, [rows], windows.data.num_frames, generators, making))
     rewards = rewards_of(clips, options.given) if len(clips) > 1 else [None] * len(keys)
-    yield from zip(keys, to_pictures(model, clips[0]), rewards, strict=True)
+    frames = to_pictures(model, clips[0])
+    frames[:, : options.given] = first  # of a model of latents what is decoded differs a little
+    yield from zip(keys, frames, rewards, strict=True)
 
 
 def predict(options: argparse.Namespace) -> None:

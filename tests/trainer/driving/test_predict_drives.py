@@ -73,6 +73,8 @@ def test_what_is_told_alone_differs_between_tellings(drives, worlds, tmp_path, m
 def test_samples_give_rewards_and_one_kind_is_told_where_one_was_learned(drives, worlds, tmp_path):
     found = predict(drives, worlds, tmp_path / "a.npz", "--samples", "2", "--num-clips", "2", weights="latents")
     assert found.settings["kind"] == "trajectory" and found.settings["num_samples"] == 2
+    true, _ = DriveTruth(drives.index).window(found.keys[1], 5, 1, 32, 64)
+    assert (found.frames(found.keys[1], "none")[0] == true[0]).all(), "what was given, and not what is decoded"
     assert all(0 < found.reward(key, told) < 1 for key in found.keys for told in found.told)
     speed = predict(drives, worlds, tmp_path / "b.npz", "--kind", "speed", "--num-clips", "2", weights="latents")
     key = found.keys[0]
