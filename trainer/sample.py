@@ -135,6 +135,8 @@ def plan_rounds(options: argparse.Namespace, model: nn.Module, data: DrivingData
         print(f"rounds after the first begin with {carried} frames, as these weights were trained with no more")
     if len(options.actions) == 1 and len(actions) > 1 and len({id(each) for each in actions}) == 1:
         print(f"the same is told in all {len(actions)} rounds: {options.actions[0]}")
+    if data.one_kind and any(each.present.sum() > 1 for each in actions):
+        print("several kinds of action are told at once; these weights were trained with one at a time")
     return actions
 
 
