@@ -14,11 +14,12 @@ from tqdm import tqdm
 from eval.driving.rollouts import NONE, SHUFFLED, TOLD, RolloutsWriter, other_key
 from eval.driving.truth import DriveTruth
 from shards.driving.actions import KINDS
+from shards.driving.window import actions_of_window
 from shards.files import sha256_of
 from trainer.batch import Sample
 from trainer.driving.config import DrivingData
 from trainer.driving.making import Making, check_given, generator_of, load_vista, make_rounds, rewards_of, to_pictures
-from trainer.driving.samples import settings_of, window_of_clip
+from trainer.driving.samples import sample_of, settings_of
 from trainer.models.vista.model import Vista
 from trainer.models.vista.sampler import GUIDANCE, SCHEDULES
 from trainer.predict import check_device
@@ -74,7 +75,9 @@ class Windows:
         self._read = lru_cache(maxsize=64)(self._read_window)
 
     def _read_window(self, key: str) -> Sample:
-        sample = window_of_clip(self.truth.clip(key), 0, self.data)
+        data, drive = self.data, self.truth.drive(key)
+        frames, _ = self.truth.window(key, data.num_frames, data.frame_step, data.height, data.width)
+        sample = sample_of(frames, drive, 0, actions_of_window(drive), data)
         if self.kind != ALL:
             sample["present"] = sample["present"] & (np.array(KINDS) == self.kind)
         return sample
