@@ -41,7 +41,7 @@ class DriveConfig:
     weight_start: float = 1.0
     weight_stop: float = 1.0
     weight_stop_and_go: float = 1.0
-    speed_mps: tuple[float, float] = (3.0, 11.0)
+    speed_mps: tuple[float, float] = (4.0, 13.0)
     """Bounds of the speed where the car is under way."""
     max_acceleration: float = 3.0
     """Along the way, m/s2."""

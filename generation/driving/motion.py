@@ -117,7 +117,7 @@ def _draw_bends(along: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Curvature (N,) of a winding street: bends of 15 to 60 degrees, one after the other."""
     curvature, place, turned = np.zeros_like(along), -BEHIND_M + rng.uniform(0, 15), 0.0
     while place < AHEAD_M:
-        length = rng.uniform(18, 40)
+        length = rng.uniform(25, 55)
         angle = np.radians(rng.uniform(15, 60)) * (1 if rng.uniform() < 0.5 - turned / np.pi else -1)
         curvature += bend(along, place, length, angle)
         turned += angle  # bent back more often than on: a street does not come round to itself
@@ -135,7 +135,7 @@ def _draw_speed(
     time, knots = 0.0, [(-1.0, speed)]
     if manoeuvre == "start":
         speed = 0.0
-        time = rng.uniform(0, 0.35) * seconds
+        time = rng.uniform(0, 0.25) * seconds
         knots = [(-1.0, 0.0), (time, 0.0)]
     elif manoeuvre in ("stop", "stop_and_go"):
         time = rng.uniform(-0.2, 0.4) * seconds

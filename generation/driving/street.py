@@ -203,10 +203,8 @@ def _points_of(house: House) -> np.ndarray:
 
 def is_overlapping(one: House, other: House) -> bool:
     """Whether two houses share ground: no line along a wall of either separates them."""
-    if (
-        np.hypot(*np.subtract(one.place_m, other.place_m))
-        > np.hypot(*one.size_m[:2]) / 2 + np.hypot(*other.size_m[:2]) / 2
-    ):
+    reach = (np.hypot(*one.size_m[:2]) + np.hypot(*other.size_m[:2])) / 2
+    if np.hypot(*np.subtract(one.place_m, other.place_m)) > reach:
         return False
     corners = [corners_of(house) for house in (one, other)]
     for yaw in (one.yaw, one.yaw + np.pi / 2, other.yaw, other.yaw + np.pi / 2):
@@ -300,14 +298,14 @@ def _move(
 
 def is_passing(thing: Thing, motion: Motion) -> bool:
     """Whether a thing leaves the camera alone in every frame."""
-    distance = np.linalg.norm(thing.poses[:, :2] - motion.places_m, axis=-1)
-    if thing.kind in CARS:  # beside each other two cars are nearer than the circle around one
-        turn = thing.poses[:, 2]
-        offset = motion.places_m - thing.poses[:, :2]
-        ahead = np.abs(offset[:, 0] * np.cos(turn) + offset[:, 1] * np.sin(turn)) - CARS[thing.kind][0] / 2
-        aside = np.abs(offset[:, 1] * np.cos(turn) - offset[:, 0] * np.sin(turn)) - CARS[thing.kind][1] / 2
-        return bool((np.maximum(ahead, aside) > PASSING_M).all())
-    return bool((distance > thing.radius_m + PASSING_M).all())
+    offset, turn = motion.places_m - thing.poses[:, :2], thing.poses[:, 2]
+    if thing.kind not in CARS:
+        return bool((np.linalg.norm(offset, axis=-1) > thing.radius_m + PASSING_M).all())
+    # A rectangle: beside each other two cars are nearer than the circle around one.
+    length, width, _ = CARS[thing.kind]
+    ahead = np.abs(offset[:, 0] * np.cos(turn) + offset[:, 1] * np.sin(turn)) - length / 2
+    aside = np.abs(offset[:, 1] * np.cos(turn) - offset[:, 0] * np.sin(turn)) - width / 2
+    return bool((np.maximum(ahead, aside) > PASSING_M).all())
 
 
 def _meet(one: Thing, other: Thing) -> bool:
