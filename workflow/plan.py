@@ -112,10 +112,10 @@ class Plan:
         return quote([f"{known.index}#sha256={known.sha256}", *(["--fetch"] if known.fetch else [])])
 
     def pack_input(self, dataset: str, shard: str) -> str:
-        """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
+        """What a shard waits for: a list of clips, a file, a folder, or the marker of an unpacked one."""
         known = self.datasets[dataset]
         if known.is_rendered:
-            return f"data/tracks/{dataset}/shard-{shard}.json"
+            return f"data/{'tracks' if known.is_annotated else 'clips'}/{dataset}/shard-{shard}.json"
         return _marker(known) if known.is_archive and self.is_unpacked_by_us(known.path) else known.path
 
     def pack_source(self, dataset: str, shard: str) -> str:
@@ -230,7 +230,9 @@ class Plan:
 
     def facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
         """All that decides the outputs of a job apart from its inputs, as short texts."""
-        return making_of(rule, *self._models_of(rule, wildcards)) | self._own_facts(rule, wildcards)
+        is_of_drives = rule == "render_shard" and self.datasets[wildcards["dataset"]].is_drive
+        code = "render_drives" if is_of_drives else rule
+        return making_of(code, *self._models_of(rule, wildcards)) | self._own_facts(rule, wildcards)
 
     def _models_of(self, rule: str, wildcards: dict[str, str]) -> list[str]:
         """Names of the models whose code decides a job's outputs: a stage's own, and its teachers'."""
@@ -291,8 +293,7 @@ class Plan:
 
     def layout(self, dataset: str) -> str:
         """The name by which `python -m shards pack --source` knows a data set's files."""
-        known = self.datasets[dataset]
-        return "clip_folder" if known.is_rendered else known.source
+        return self.datasets[dataset].layout
 
     # All steps, for `verify`
 
@@ -331,6 +332,7 @@ class Plan:
             stem = f"{dataset.name}/shard-{shard}"
             if dataset.is_rendered:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
+            if dataset.is_annotated:
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             rule = "draw_people" if dataset.is_drawn else "pack"
             yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from generation.config import KUBRIC_ASSETS
+from generation.driving.config import DRIVING
 from trainer.config import suggestion
 from workflow.addresses import check_address, check_path, check_remote
 
@@ -82,6 +83,23 @@ class Dataset:
     @property
     def is_rendered(self) -> bool:
         return self.source == "render"
+
+    @property
+    def is_drive(self) -> bool:
+        """Whether it is of drives that are rendered here: they have no passes, and are packed without tracks."""
+        return self.is_rendered and self.recipe == DRIVING
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether points are followed through its clips here."""
+        return self.is_rendered and not self.is_drive
+
+    @property
+    def layout(self) -> str:
+        """The name by which `python -m shards pack --source` knows its files."""
+        if self.is_rendered:
+            return "clip_folder" if self.is_annotated else "drive_folder"
+        return self.source
 
     @property
     def is_drawn(self) -> bool:

@@ -38,6 +38,15 @@ SOURCES = {
         ),
         files=(RENDERER,),
     ),
+    "render_drives": Source(
+        (
+            "generation.driving.render",
+            "generation.shard:render_one",
+            "generation.shard:write_done",
+            "generation.config:digest_of",
+        ),
+        files=(RENDERER,),
+    ),  # render_shard's, where the recipe is of drives
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "body_packages": Source(files=("workflow/envs/body.txt",)),
