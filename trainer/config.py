@@ -181,6 +181,9 @@ class LoggingConfig:
     wandb_project: str = "frameline"
     wandb_entity: str | None = None
     """User or team; null: the account's own."""
+    sample_every: int | None = None
+    """Of world models: steps between two samples, which rank 0 writes to samples/ in the run's folder; also after 1, 2,
+    4, 8 ... steps. A clip of validation.dataset as it is made and as it was. null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +212,10 @@ class Recipe:
             raise ValueError(
                 f"stage {self.stage}: training.keep=best needs a validation: set validation.dataset, or keep=last"
             )
+        if self.logging.sample_every is not None and not self.validation.dataset:
+            raise ValueError(
+                f"stage {self.stage}: logging.sample_every needs a clip to make: set validation.dataset, or null"
+            )
         if self.pseudo_labels and self.data.mixture:
             raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
@@ -222,6 +229,7 @@ class Recipe:
             ("training.keep_checkpoints", self.training.keep_checkpoints),
             ("training.threads", self.training.threads),
             ("logging.log_every", self.logging.log_every),
+            ("logging.sample_every", 1 if self.logging.sample_every is None else self.logging.sample_every),
         ):
             if value < 1:
                 raise ValueError(f"stage {self.stage}: {name}={value} must be at least 1")

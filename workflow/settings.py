@@ -17,7 +17,7 @@ from workflow.addresses import check_address, check_path, check_remote
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
-OF_DRIVES = ("nuscenes", "opendv", "vista_list")
+OF_DRIVES = ("drive_folder", "nuscenes", "opendv", "vista_list")
 """Sources of driving data."""
 BADJA = "badja"
 """Data set and benchmark that `--config badja_root=FOLDER` adds."""
@@ -27,6 +27,8 @@ BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
 CONSTANT = "constant"
 """The row of people's tables that needs no training: eval/people/constant.py."""
+COPY = "copy"
+"""The row of driving worlds' tables that needs no training: eval/driving/copying.py."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -201,6 +203,8 @@ class Benchmark:
     """Metrics of other benchmarks in the tables, beside TAP-Vid's own: names of eval.score.METRIC_GROUPS."""
     most_failed: float = 0.5
     """Of people: the share of frames whose camera may fail before scoring is an error."""
+    rollouts: dict[str, Any] = field(default_factory=dict)
+    """Of driving worlds: options of trainer.predict_drives by their names."""
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)
@@ -278,7 +282,7 @@ def _check_names(settings: Settings) -> None:
                 f"{suggestion(benchmark.dataset, settings.datasets)}"
             )
         _check_trackers(benchmark, settings)
-    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT}):
+    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT, COPY}):
         raise ValueError(f"stages.{name}: this is the name of a row that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
@@ -321,7 +325,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
 
 
 def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:
-    baselines = (CONSTANT,) if settings.datasets[benchmark.dataset].is_people else BASELINES
+    dataset = settings.datasets[benchmark.dataset]
+    baselines = (CONSTANT,) if dataset.is_people else (COPY,) if dataset.is_driving else BASELINES
     where, ours = f"benchmarks.{benchmark.name}", [*baselines, *settings.stages]
     for tracker in benchmark.trackers or ():
         if tracker not in ours:

@@ -3,7 +3,7 @@
 Legend: B clips, T frames, H W pixels, C h w channels and cells of the space that the network works in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,7 +21,7 @@ from trainer.models.vista.latents import (
     encode_pictures,
 )
 from trainer.models.vista.recipe import VistaConfig
-from trainer.models.vista.sampler import GUIDANCE, make_clips
+from trainer.models.vista.sampler import GUIDANCE, NUM_CARRIED, make_clips
 
 Batch = Mapping[str, torch.Tensor]
 """Windows as trainer.driving.samples makes them, B of them stacked."""
@@ -77,7 +77,7 @@ class Vista(nn.Module):
         return replace(found, ids=torch.cat([batch["fps"].to(found.ids)[:, None] - 1, found.ids[:, 1:]], dim=1))
 
     def continued(self, condition: Condition, carried: torch.Tensor) -> Condition:
-        """The condition of a round that begins with the last frames (B, 3, C, h, w) of the one before."""
+        """The condition of a round that begins with the last frames (B, n, C, h, w) of the one before."""
         if self.autoencoder is None:
             return replace(condition, latent=carried[:, 0])
         with torch.no_grad(), _in_full_precision(carried):
@@ -99,20 +99,42 @@ class Vista(nn.Module):
         the network once a step, and not twice.
         """
         frames = batch["frames"]
-        clips = make_clips(
+        settings = {"guidance": guidance, "schedule": schedule}
+        given = {**batch, "frames": frames[:, :num_given]}
+        clips = self.roll_out([given], frames.shape[1], num_steps, generator, **settings)
+        return self.to_frames(clips).clamp(-1, 1)
+
+    def roll_out(
+        self,
+        rounds: Sequence[Batch],
+        num_frames: int,
+        num_steps: int,
+        generator: torch.Generator | Sequence[torch.Generator],
+        *,
+        guidance: float = GUIDANCE,
+        schedule: str | None = None,
+        num_carried: int = NUM_CARRIED,
+    ) -> torch.Tensor:
+        """Clips (B, R * (T - n) + n, C, h, w) of R rounds of T = num_frames, each begun with the last n = num_carried
+        of the one before, and told what its batch says.
+
+        `frames` of each batch are those that the first round is given, all of them. schedule None: as make_clips.
+        """
+        first = self.to_space(scale_frames(rounds[0]["frames"]))
+        return make_clips(
             self.unet,
-            [self.condition(batch)],
-            self.to_space(scale_frames(frames[:, :num_given])),
-            frames.shape[1],
-            self.sigmas(num_steps).to(frames.device),
+            [self.condition(batch) for batch in rounds],
+            first,
+            num_frames,
+            self.sigmas(num_steps).to(first.device),
             generator,
             continued=self.continued,
+            num_carried=num_carried,
             schedule=schedule,
             guidance=guidance,
             tokens=self.config.tokens,
             sigma_data=self.config.objective.sigma_data,
         )
-        return self.to_frames(clips).clamp(-1, 1)
 
     def sigmas(self, num_steps: int) -> torch.Tensor:
         """Noise levels (num_steps + 1,) to sample at."""

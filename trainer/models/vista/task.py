@@ -49,6 +49,13 @@ def make_validator(*settings: Any) -> Any:
     return DrivingValidator(*settings)
 
 
+def make_drawer(*settings: Any) -> Any:
+    """Who writes samples during a training."""
+    from trainer.driving.drawer import DriveDrawer  # as the validator
+
+    return DriveDrawer(*settings)
+
+
 def fit_weights(tensors: dict[str, torch.Tensor], model: Vista) -> dict[str, torch.Tensor]:
     """Weights of a Vista for this one: as they are, and its own beginnings of what a later phase adds (ADDED).
 
