@@ -134,6 +134,8 @@ def _add_page_commands(commands) -> None:
     report.add_argument("--scores", type=Path, nargs="*", default=[], metavar="SCORE.json")
     report.add_argument("--people-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of people")
     report.add_argument("--people-overlays", type=Path, nargs="*", default=[], metavar="PNG", help="of people")
+    report.add_argument("--driving-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of driving")
+    report.add_argument("--driving-sheets", type=Path, nargs="*", default=[], metavar="PNG", help="of driving")
     report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
     report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
     report.add_argument("--truth", nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
@@ -236,6 +238,8 @@ def _report(options: argparse.Namespace) -> None:
         scores=options.scores,
         people_scores=options.people_scores,
         people_overlays=options.people_overlays,
+        driving_scores=options.driving_scores,
+        driving_sheets=options.driving_sheets,
         curves=options.curves,
         predictions=options.predictions,
         truths=[find_shelf(truth).path for truth in options.truth],

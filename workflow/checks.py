@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from generation.config import parse_recipe, parse_tracks
+from generation.driving.config import parse_drive
 from generation.people.config import parse_people
 from trainer.config import suggestion
 from workflow.addresses import check_path
@@ -50,8 +51,12 @@ def check_plan(plan: Plan) -> None:
 
 def _check_words(plan: Plan, dataset: str) -> int:
     """Hold what is rendered and annotated against what generation knows; returns the frames of a clip."""
+    known = plan.datasets[dataset]
+    if known.is_drive and known.tracks:
+        raise ValueError(f"datasets.{dataset}.tracks: drives are packed without tracks; leave it out")
     try:
-        config = parse_recipe(plan.datasets[dataset].recipe, plan.generation_words(dataset))
+        words = plan.generation_words(dataset)
+        config = parse_drive(words) if known.is_drive else parse_recipe(known.recipe, words)
     except ValueError as error:
         raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
     try:

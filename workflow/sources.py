@@ -40,6 +40,15 @@ SOURCES = {
         ),
         files=(RENDERER,),
     ),
+    "render_drives": Source(
+        (
+            "generation.driving.render",
+            "generation.shard:render_one",
+            "generation.shard:write_done",
+            "generation.config:digest_of",
+        ),
+        files=(RENDERER,),
+    ),  # render_shard's, where the recipe is of drives
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "body_packages": Source(files=("workflow/envs/body.txt",)),
@@ -91,6 +100,30 @@ SOURCES = {
         ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
     ),
     "people_table": Source(("eval.people.commands:table_command",)),
+    "drives_copy": Source(
+        ("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING
+    ),
+    "predict_drives": Source(
+        ("trainer.predict_drives:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models", "trainer.validation", "trainer.driving.validation", *FETCHING),
+        has_model=True,
+    ),
+    "score_drives": Source(
+        ("eval.driving.commands:score_command",),
+        packages=("numpy", "pillow", "opencv-python-headless"),
+        apart_from=FETCHING,
+    ),
+    "draw_drives": Source(
+        ("eval.driving.commands:sheet_command",), packages=("numpy", "pillow", "av"), apart_from=FETCHING
+    ),
+    "drives_table": Source(("eval.driving.commands:table_command",)),
+    "vista_page": Source(
+        ("eval.__main__:_report",),
+        files=("eval/templates/report.html", "eval/templates/style.css"),
+        packages=("jinja2", "pillow"),
+        apart_from=FETCHING,
+    ),
     "blade_page": Source(
         ("eval.__main__:_report",),
         files=("eval/templates/report.html", "eval/templates/style.css"),

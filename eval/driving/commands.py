@@ -16,6 +16,7 @@ def add_commands(commands, add_command) -> None:
     copy.add_argument("--height", type=int, required=True, help="of the frames, pixels")
     copy.add_argument("--width", type=int, required=True, help="of the frames, pixels")
     copy.add_argument("--num-given", type=int, default=1, help="first frames that are given (default: 1)")
+    copy.add_argument("--num-clips", type=int, help="the first so many of the index (default: all)")
     copy.add_argument("--out", type=Path, required=True, help="rollouts.npz to write")
 
     score = add_command(commands, "drives-score", score_command, "score rollouts of a driving world model")
@@ -60,7 +61,7 @@ def copy_command(options: argparse.Namespace) -> None:
     from eval.driving.rollouts import SIZES
 
     settings = {name: getattr(options, name) for name in SIZES}
-    print(f"wrote {write_copies(options.truth, options.out, settings)}")
+    print(f"wrote {write_copies(options.truth, options.out, settings, options.num_clips)}")
 
 
 def score_command(options: argparse.Namespace) -> None:

@@ -12,8 +12,9 @@ from trainer.models import TASKS, build
 from workflow import checks
 from workflow.closing import closing_words
 from workflow.driving import MODELS as MODELS_OF_DRIVING
+from workflow.names import index_path
 from workflow.people import MODELS as MODELS_OF_PEOPLE
-from workflow.plan import Plan, index_path
+from workflow.plan import Plan
 from workflow.settings import BASELINES
 from workflow.trackers import JOINT_MODELS
 
