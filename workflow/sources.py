@@ -100,13 +100,11 @@ SOURCES = {
         ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
     ),
     "people_table": Source(("eval.people.commands:table_command",)),
-    "drives_copy": Source(
-        ("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING
-    ),
+    "drives_copy": Source(("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING),
     "predict_drives": Source(
         ("trainer.predict_drives:predict",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.models", "trainer.validation", "trainer.driving.validation", *FETCHING),
+        apart_from=("trainer.models", "trainer.validation", *WATCHING, *FETCHING),
         has_model=True,
     ),
     "score_drives": Source(
