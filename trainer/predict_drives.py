@@ -102,6 +102,27 @@ def choose_kind(kind: str | None, data: DrivingData) -> str:
     return kind or ("trajectory" if data.one_kind else ALL)
 
 
+def check_known(windows: Windows, keys: Sequence[str], model: Vista, asked: str | None) -> None:
+    """Say of how many clips nothing is known that this model could be told: all tellings of these are one.
+
+    Raises ValueError where nobody knows the kind that was asked for.
+    """
+    unet, chosen = model.config.unet, (windows.kind == ALL) | (np.array(KINDS) == windows.kind)
+    num_deaf, is_known = 0, False
+    for drive in map(windows.truth.drive, keys):
+        is_told = bool((actions_of_window(drive).present & chosen).any())
+        is_known |= is_told
+        moves = unet.frame_values > 0 and drive.camera_to_world is not None
+        num_deaf += not (moves or (unet.with_actions and is_told))
+    if asked and not is_known:
+        raise ValueError(f"{windows.truth.path}: --kind {asked} is known of no clip; choose another")
+    if num_deaf:
+        why = "is known that could be told" if unet.with_actions or unet.frame_values else "is heard by these weights"
+        print(
+            f"{windows.truth.dataset}: of {num_deaf} of {len(keys)} clips nothing {why}; all tellings of them are one"
+        )
+
+
 def roll_out(
     model: Vista, windows: Windows, keys: Sequence[str], told: str, options: argparse.Namespace, making: Making
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
@@ -129,6 +150,8 @@ def predict(options: argparse.Namespace) -> None:
     check_given(options.given, model.config.objective, data.num_frames)
     kind = choose_kind(options.kind, data)
     windows, keys = Windows(truth, data, kind), truth.keys[: options.num_clips]
+    if set(options.told) != {NONE}:
+        check_known(windows, keys, model, options.kind)
     settings = {name: getattr(data, name) for name in ("num_frames", "frame_step", "height", "width")}
     settings |= {"num_given": options.given, "kind": kind, "num_samples": options.samples} | asdict(making)
     about = {"model": options.model or recipe.stage, "weights_sha256": sha256_of(options.weights)}
