@@ -118,9 +118,7 @@ def check_known(windows: Windows, keys: Sequence[str], model: Vista, asked: str 
         raise ValueError(f"{windows.truth.path}: --kind {asked} is known of no clip; choose another")
     if num_deaf:
         why = "is known that could be told" if unet.with_actions or unet.frame_values else "is heard by these weights"
-        print(
-            f"{windows.truth.dataset}: of {num_deaf} of {len(keys)} clips nothing {why}; all tellings of them are one"
-        )
+        print(f"{windows.truth.dataset}: of {num_deaf} of {len(keys)} clips nothing {why}; all tellings are one")
 
 
 def roll_out(
