@@ -100,9 +100,7 @@ SOURCES = {
         ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
     ),
     "people_table": Source(("eval.people.commands:table_command",)),
-    "drives_copy": Source(
-        ("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING
-    ),
+    "drives_copy": Source(("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING),
     "predict_drives": Source(
         ("trainer.predict_drives:predict",),
         packages=("torch", "numpy", "pillow"),
