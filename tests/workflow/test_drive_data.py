@@ -1,4 +1,4 @@
-"""What the graph knows of drives that are rendered: no annotation, their own code, and mistakes before anything runs."""
+"""What the graph knows of drives that are rendered: no annotation, their own code, mistakes in overrides."""
 
 import subprocess
 import sys
