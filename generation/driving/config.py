@@ -36,12 +36,12 @@ class DriveConfig:
     weight_right: float = 1.0
     weight_bend: float = 1.0
     """A winding street without a crossing."""
-    weight_cruise: float = 2.0
+    weight_cruise: float = 3.0
     """How often the speed only wanders, relative to the other three weights. Who turns at a crossing does not stop."""
     weight_start: float = 1.0
     weight_stop: float = 1.0
     weight_stop_and_go: float = 1.0
-    speed_mps: tuple[float, float] = (3.0, 11.0)
+    speed_mps: tuple[float, float] = (4.0, 13.0)
     """Bounds of the speed where the car is under way."""
     max_acceleration: float = 3.0
     """Along the way, m/s2."""

@@ -21,6 +21,8 @@ TURN_M = {"right": 13.0, "left": 18.0}
 """Length of the way through a turn at a crossing: to the left it is wider, as traffic keeps to the right."""
 TURN_BEGINS_S = (-1.0, 1.5)
 """When a turn begins, from the first frame on."""
+STANDS_AT = {"stop": (0.4, 0.9), "stop_and_go": (0.1, 0.5)}
+"""When a car that stops has come to stand, as shares of the clip."""
 STEEPEST = 1.5
 """How much the steepest part of `smooth` is steeper than its mean."""
 FINE = 20
@@ -117,7 +119,7 @@ def _draw_bends(along: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Curvature (N,) of a winding street: bends of 15 to 60 degrees, one after the other."""
     curvature, place, turned = np.zeros_like(along), -BEHIND_M + rng.uniform(0, 15), 0.0
     while place < AHEAD_M:
-        length = rng.uniform(18, 40)
+        length = rng.uniform(25, 55)
         angle = np.radians(rng.uniform(15, 60)) * (1 if rng.uniform() < 0.5 - turned / np.pi else -1)
         curvature += bend(along, place, length, angle)
         turned += angle  # bent back more often than on: a street does not come round to itself
@@ -135,13 +137,12 @@ def _draw_speed(
     time, knots = 0.0, [(-1.0, speed)]
     if manoeuvre == "start":
         speed = 0.0
-        time = rng.uniform(0, 0.35) * seconds
+        time = rng.uniform(0, 0.25) * seconds
         knots = [(-1.0, 0.0), (time, 0.0)]
     elif manoeuvre in ("stop", "stop_and_go"):
-        time = rng.uniform(-0.2, 0.4) * seconds
-        knots = [(-9.0, speed), (time, speed)]
-        time += _needed_s(config, speed, rng)
-        knots.append((time, 0.0))
+        time = rng.uniform(*STANDS_AT[manoeuvre]) * seconds
+        begins = time - _needed_s(config, speed, rng)  # may be before the clip
+        knots = [(begins - 1.0, speed), (begins, speed), (time, 0.0)]
         if manoeuvre == "stop_and_go":
             time += rng.uniform(0.4, 1.2)
             knots.append((time, 0.0))

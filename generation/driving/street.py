@@ -13,7 +13,7 @@ HALF_ROAD_M = 5.5
 PAVEMENT_M = 3.0
 PARKED_M = 4.6
 """How far from the road's middle the middle of what is parked is."""
-CROSSING_M = 60.0
+CROSSING_M = 90.0
 """How far a crossing road goes to either side."""
 SEEN_M = 110.0
 """Nothing is built farther than this from the first place of the drive."""
@@ -203,10 +203,8 @@ def _points_of(house: House) -> np.ndarray:
 
 def is_overlapping(one: House, other: House) -> bool:
     """Whether two houses share ground: no line along a wall of either separates them."""
-    if (
-        np.hypot(*np.subtract(one.place_m, other.place_m))
-        > np.hypot(*one.size_m[:2]) / 2 + np.hypot(*other.size_m[:2]) / 2
-    ):
+    reach = (np.hypot(*one.size_m[:2]) + np.hypot(*other.size_m[:2])) / 2
+    if np.hypot(*np.subtract(one.place_m, other.place_m)) > reach:
         return False
     corners = [corners_of(house) for house in (one, other)]
     for yaw in (one.yaw, one.yaw + np.pi / 2, other.yaw, other.yaw + np.pi / 2):
@@ -290,6 +288,8 @@ def _move(
             side, pace, aside = int(rng.choice([-1, 1])), rng.uniform(0.8, 2.0), HALF_ROAD_M + PAVEMENT_M / 2
         start = rng.uniform(0, 50) if road is roads[0] else rng.uniform(road.along_m[0], road.along_m[-1])
         along = start - side * pace * motion.times_s  # traffic keeps to the right: on the left side it comes
+        if along.min() < road.along_m[0] or along.max() > road.along_m[-1]:
+            continue  # it would stand still where the road ends
         yaw = road.at(along)[1] + (0.0 if side < 0 else np.pi)
         poses = np.column_stack([road.beside(along, side * aside), yaw])
         moved = _placed(thing, poses)
@@ -300,14 +300,14 @@ def _move(
 
 def is_passing(thing: Thing, motion: Motion) -> bool:
     """Whether a thing leaves the camera alone in every frame."""
-    distance = np.linalg.norm(thing.poses[:, :2] - motion.places_m, axis=-1)
-    if thing.kind in CARS:  # beside each other two cars are nearer than the circle around one
-        turn = thing.poses[:, 2]
-        offset = motion.places_m - thing.poses[:, :2]
-        ahead = np.abs(offset[:, 0] * np.cos(turn) + offset[:, 1] * np.sin(turn)) - CARS[thing.kind][0] / 2
-        aside = np.abs(offset[:, 1] * np.cos(turn) - offset[:, 0] * np.sin(turn)) - CARS[thing.kind][1] / 2
-        return bool((np.maximum(ahead, aside) > PASSING_M).all())
-    return bool((distance > thing.radius_m + PASSING_M).all())
+    offset, turn = motion.places_m - thing.poses[:, :2], thing.poses[:, 2]
+    if thing.kind not in CARS:
+        return bool((np.linalg.norm(offset, axis=-1) > thing.radius_m + PASSING_M).all())
+    # A rectangle: beside each other two cars are nearer than the circle around one.
+    length, width, _ = CARS[thing.kind]
+    ahead = np.abs(offset[:, 0] * np.cos(turn) + offset[:, 1] * np.sin(turn)) - length / 2
+    aside = np.abs(offset[:, 1] * np.cos(turn) - offset[:, 0] * np.sin(turn)) - width / 2
+    return bool((np.maximum(ahead, aside) > PASSING_M).all())
 
 
 def _meet(one: Thing, other: Thing) -> bool:

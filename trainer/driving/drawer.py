@@ -7,10 +7,10 @@ import torch
 from shards.driving.reading import RATE_HZ
 from trainer.config import Recipe
 from trainer.distributed import Process
-from trainer.driving.making import generator_of, most_given, to_pictures
+from trainer.driving.making import generator_of, to_pictures
 from trainer.driving.pictures import write_clips
 from trainer.driving.samples import settings_of
-from trainer.driving.validation import SAMPLING_STEPS, DriveWindows
+from trainer.driving.validation import SAMPLING_STEPS, DriveWindows, given_in_samples
 from trainer.models.vista.model import Vista
 from trainer.run import Run
 from trainer.validation import evaluating
@@ -47,10 +47,3 @@ class DriveDrawer:
         sheet, film = self.files(step)
         write_clips(sheet, {"given": true[:num_given], "made": made, "true": true}, RATE_HZ)
         write_clips(film, {"made": made, "true": true}, RATE_HZ)
-
-
-def given_in_samples(model: Vista) -> int:
-    """First frames that a sample is given: one where actions say what follows, else as many as in training."""
-    config = model.config
-    is_told = config.tokens is not None or config.unet.frame_values
-    return 1 if is_told else max(1, most_given(config.objective))

@@ -1,16 +1,17 @@
 """Validation on drives during a training: clips made from their first frame, told their true actions."""
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from eval.driving.metrics import copy_frames, psnr
 from shards import ClipStore
 from trainer.batch import Batch, collate
 from trainer.config import DRIVING_ERRORS, DRIVING_SCORES
 from trainer.driving.config import DrivingData
+from trainer.driving.making import generator_of, most_given, to_pictures
 from trainer.driving.samples import settings_of, window_of_clip
 from trainer.models.vista.edm import draw_noise
 from trainer.models.vista.model import Vista, scale_frames
@@ -56,24 +57,27 @@ class DrivingValidator(Validator):
 
     def score(self, model: Vista, name: str) -> list[float]:
         """The measures of one clip; its noise is a function of its name alone."""
-        device = next(model.parameters()).device
+        device, num_given = next(model.parameters()).device, given_in_samples(model)
         batch = {key: value.to(device) for key, value in self.truth.window(name).items()}
+        true = batch["frames"][0].permute(0, 2, 3, 1).cpu().numpy()
+        given = {**batch, "frames": batch["frames"][:, :num_given]}
         with torch.no_grad():
-            made = model.make(batch, self.num_steps, seeded(name), guidance=1.0)[:, 1:]
-            true = scale_frames(batch["frames"])
-            psnr, copied = psnr_of(made, true[:, 1:]), psnr_of(true[:, :1].expand_as(made), true[:, 1:])
-            return [psnr, psnr - copied, copied, denoising_loss(model, batch, seeded(name))]
+            made = model.roll_out([given], len(true), self.num_steps, generator_of(0, name), guidance=1.0)
+            found = mean_psnr(to_pictures(model, made)[0], true, num_given)
+            copied = mean_psnr(copy_frames(true, num_given), true, num_given)
+            return [found, found - copied, copied, denoising_loss(model, batch, generator_of(0, name))]
 
 
-def seeded(name: str) -> torch.Generator:
-    """A generator that is the same whenever a clip is made."""
-    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+def given_in_samples(model: Vista) -> int:
+    """First frames that a sample is given: one where actions say what follows, else as many as in training."""
+    config = model.config
+    is_told = config.tokens is not None or config.unet.frame_values
+    return 1 if is_told else max(1, most_given(config.objective))
 
 
-def psnr_of(made: torch.Tensor, true: torch.Tensor) -> float:
-    """The mean over frames of PSNR, dB, of frames (1, T, 3, H, W) in [-1, 1]."""
-    error = (made - true).square().mean((0, 2, 3, 4)).clamp(min=1e-10)
-    return float((10 * torch.log10(4 / error)).mean())
+def mean_psnr(made: np.ndarray, true: np.ndarray, num_given: int) -> float:
+    """The mean over the frames that were made of PSNR, dB, of frames (T, H, W, 3) uint8."""
+    return float(psnr(made[num_given:], true[num_given:]).mean())
 
 
 def denoising_loss(model: Vista, batch: Batch, generator: torch.Generator) -> float:

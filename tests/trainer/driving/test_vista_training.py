@@ -15,7 +15,6 @@ from trainer.launch import main
 pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
 
 PHASE_1 = ["model.unet.with_actions=false", "model.unet.frame_values=0"]
-ONE_RATE = ["optimizer.learning_rate_factors=null", "optimizer.learning_rate_factors={}"]
 
 
 def rows_of(folder: Path, event: str | None = None) -> list[dict]:

@@ -11,6 +11,7 @@ from torch import nn
 from shards import ClipStore
 from trainer.config import DataConfig, Recipe
 from trainer.models.vista.image_keys import (
+    CONDITION_PREFIX,
     FIRST_STAGE_PREFIX,
     PICTURE_PREFIX,
     read_autoencoder,
@@ -19,7 +20,7 @@ from trainer.models.vista.image_keys import (
 from trainer.models.vista.keys import SVD_LACKS, UNET_PREFIX, take_part
 from trainer.models.vista.model import Vista, scale_frames
 from trainer.models.vista.objective import losses_of_clips
-from trainer.models.vista.published_file import World, load_world
+from trainer.models.vista.published_file import World, load_world, publish_world
 from trainer.models.vista.recipe import read_config
 from trainer.published import read_published
 from trainer.run import Run
@@ -89,6 +90,16 @@ def load_published(model: Vista, tensors: dict[str, torch.Tensor]) -> None:
     world = World(unet=model.unet, autoencoder=model.autoencoder, picture_encoder=model.tower)
     may_lack = [part for part in SVD_LACKS if model.config.unet.with_actions or part != SVD_LACKS[1]]
     load_world(world, tensors, may_lack=may_lack)
+
+
+def publish(model: Vista) -> dict[str, torch.Tensor]:
+    """The weights under the names of vista.safetensors, for others; ValueError for a network that has none there."""
+    if model.config.unet.frame_values:
+        raise ValueError("model.unet.frame_values has no published names, so these weights cannot be published")
+    frozen = model.autoencoder
+    world = World(unet=model.unet, autoencoder=frozen, condition_encoder=frozen, picture_encoder=model.tower)
+    named = publish_world(world).items()  # the file has the condition's encoder too, and no two names share memory
+    return {name: value.clone() if name.startswith(CONDITION_PREFIX) else value for name, value in named}
 
 
 def load_frozen(model: Vista, tensors: dict[str, torch.Tensor]) -> None:
