@@ -17,6 +17,7 @@ include: "workflow/rules/pack.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/blade.smk"
+include: "workflow/rules/vista.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/publish.smk"
 
@@ -29,6 +30,7 @@ localrules:
     evaluate,
     badja,
     blade,
+    vista,
     report,
     publish,
     verify,
@@ -42,6 +44,7 @@ localrules:
     curves,
     table,
     people_table,
+    drives_table,
     rulegraph,
 
 
@@ -80,6 +83,16 @@ rule blade:
         "results/blade.html",
 
 
+# Driving worlds: the data sets and the stages of Vista, one after the other, up to the tables.
+rule vista:
+    input:
+        of_stages_of_driving("weights.safetensors"),
+        of_stages_of_driving("curves.png"),
+        tables_of(plan.driving_benchmarks),
+        files_of_driving("png"),
+        page_of_driving(),
+
+
 rule report:
     input:
         "results/report.html",
@@ -93,6 +106,7 @@ rule all:
         tables_of(plan.available_benchmarks),
         rules.report.input,
         page_of_people(),
+        page_of_driving(),
 
 
 onsuccess:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.driving import commands as driving
 from eval.people import commands as people
 from eval.tapvid import QUERY_MODES, RESOLUTION
 
-DESCRIPTION = """Score point tracks by the TAP-Vid protocol, and bodies by BLADE's metrics, and show the result.
+DESCRIPTION = """Score point tracks by the TAP-Vid protocol, bodies by BLADE's metrics, drives that were made; show it.
 
   track      truth               -> predictions.npz of a tracker that needs no training
   queries    truth               -> queries.npz for a tracker that runs elsewhere
@@ -30,6 +31,14 @@ Of people (shards with bodies and cameras):
   people-compare   two score jsons      -> in what they differ, with intervals
   people-overlay   predictions + truth  -> predicted meshes over their pictures, .png
   people-constant  a training set       -> predictions.npz of the best constant: a baseline
+
+Of driving world models (shards with drives):
+
+  drives-copy      truth                -> rollouts.npz of the last given frame: a baseline
+  drives-score     rollouts + truth     -> score json (PSNR, SSIM, whether the motion that was told is followed)
+  drives-table     score jsons          -> tables with intervals, .md and .csv
+  drives-sheet     rollouts + truth     -> made frames below the true ones, .png and .mp4
+  drives-frechet   rollouts + truth     -> Frechet distance of features that you bring (FID, FVD)
 
 A truth is an index.json of shards (python -m shards index), a path or a URL."""
 
@@ -54,6 +63,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_tracker_commands(commands)
     _add_page_commands(commands)
     people.add_commands(commands, _add_command)
+    driving.add_commands(commands, _add_command)
     return parser
 
 
@@ -124,6 +134,8 @@ def _add_page_commands(commands) -> None:
     report.add_argument("--scores", type=Path, nargs="*", default=[], metavar="SCORE.json")
     report.add_argument("--people-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of people")
     report.add_argument("--people-overlays", type=Path, nargs="*", default=[], metavar="PNG", help="of people")
+    report.add_argument("--driving-scores", type=Path, nargs="*", default=[], metavar="SCORE.json", help="of driving")
+    report.add_argument("--driving-sheets", type=Path, nargs="*", default=[], metavar="PNG", help="of driving")
     report.add_argument("--curves", type=Path, nargs="*", default=[], metavar="metrics.jsonl")
     report.add_argument("--predictions", type=Path, nargs="*", default=[], metavar="PREDICTIONS.npz", help="drawn")
     report.add_argument("--truth", nargs="*", default=[], metavar="INDEX", help="truths of the predictions")
@@ -226,6 +238,8 @@ def _report(options: argparse.Namespace) -> None:
         scores=options.scores,
         people_scores=options.people_scores,
         people_overlays=options.people_overlays,
+        driving_scores=options.driving_scores,
+        driving_sheets=options.driving_sheets,
         curves=options.curves,
         predictions=options.predictions,
         truths=[find_shelf(truth).path for truth in options.truth],

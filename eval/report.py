@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eval.costs import Costs, read_costs, tell_bytes, tell_hours
 from eval.curves import read_training_log, render_curves_svg
+from eval.driving.exhibit import DrivingView, show_driving
 from eval.exhibits import Exhibits, draw_exhibits
 from eval.graph import parse_dot, render_graph_svg
 from eval.page import data_uri, render_page
@@ -23,7 +24,7 @@ from shards.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """The files that a report is made from; only scores, of points or of people, are needed.
+    """The files that a report is made from; only scores, of points, people or driving, are needed.
 
     root: the folder that Snakemake ran in, for what its jobs have cost.
     """
@@ -32,6 +33,8 @@ class ReportInputs:
     scores: Sequence[Path] = ()
     people_scores: Sequence[Path] = ()
     people_overlays: Sequence[Path] = ()
+    driving_scores: Sequence[Path] = ()
+    driving_sheets: Sequence[Path] = ()
     curves: Sequence[Path] = ()
     predictions: Sequence[Path] = ()
     truths: Sequence[Path] = ()
@@ -86,6 +89,7 @@ class ReportView:
     other_metrics: list[str]
     exhibits: Exhibits
     people: list[PeopleView]
+    driving: list[DrivingView]
     curves: list[Curves]
     recipes: list[Recipe]
     truths: list[tuple[str, str]]
@@ -107,8 +111,8 @@ def write_report(inputs: ReportInputs, out_path: str | Path) -> Path:
 def collect_report(inputs: ReportInputs) -> ReportView:
     """Read all inputs and turn them into what the template shows."""
     provenance = Provenance()
-    if not (inputs.scores or inputs.people_scores):
-        raise ValueError("a report needs scores; make some by `python -m eval score` or `people-score`")
+    if not (inputs.scores or inputs.people_scores or inputs.driving_scores):
+        raise ValueError("a report needs scores; make some by `python -m eval score`, `people-score` or `drives-score`")
     files = [*inputs.scores, *inputs.predictions, *inputs.truths, *inputs.curves, *inputs.recipes]
     provenance.describe(files)
     tables = read_tables(inputs.scores) if inputs.scores else []
@@ -122,6 +126,7 @@ def collect_report(inputs: ReportInputs) -> ReportView:
         other_metrics=[text for key, text in MEANINGS.items() if any(key in table.columns for table in tables)],
         exhibits=exhibits,
         people=show_people(inputs.people_scores, inputs.people_overlays, provenance),
+        driving=show_driving(inputs.driving_scores, inputs.driving_sheets, provenance),
         curves=[_read_curves(path, provenance) for path in inputs.curves],
         recipes=[Recipe(file=provenance.describe([path])[0], text=Path(path).read_text()) for path in inputs.recipes],
         truths=list(dict.fromkeys((table.benchmark, table.scores[0]["truth_sha256"]) for table in tables)),

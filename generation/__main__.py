@@ -1,4 +1,4 @@
-"""Scenes to annotated clips: python -m generation {environment,check,assets,mirror,movi_a..movi_f,annotate,...}."""
+"""Scenes to clips: python -m generation {environment,check,assets,mirror,movi_a..movi_f,driving,annotate,...}."""
 
 import argparse
 import errno
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from generation import environment
 from generation.config import KUBRIC_ASSETS, RECIPES, parse_recipe, parse_tracks
+from generation.driving.config import DRIVING, parse_drive
 from generation.mirror import MirrorError, build_mirror
 from generation.people.commands import add_commands, add_panoramas, add_people
 from generation.preflight import MissingLibrariesError, check_system_libraries
@@ -82,7 +83,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="hash again what pack.json lists already")
     command.set_defaults(run=run_mirror)
     for recipe, changes in RECIPES.items():
-        add_recipe(commands, recipe, changes)
+        about = ", ".join(f"{key}={value}" for key, value in changes.items())
+        add_recipe(commands, recipe, about or "the defaults of generation/config.py")
+    add_recipe(commands, DRIVING, "the defaults of generation/driving/config.py")
     add_readers(commands)
     add_commands(commands)
     command = commands.add_parser("people", help="draw and pack clips of people from cameras close to them")
@@ -95,9 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_recipe(commands: argparse._SubParsersAction, recipe: str, changes: dict[str, object]) -> None:
-    """The command that renders clips of one recipe."""
-    about = ", ".join(f"{key}={value}" for key, value in changes.items()) or "the defaults of generation/config.py"
+def add_recipe(commands: argparse._SubParsersAction, recipe: str, about: str) -> None:
+    """The command that renders clips of one recipe; `about` says what the recipe is."""
     command = commands.add_parser(
         recipe,
         help=f"render clips of {recipe}",
@@ -213,7 +215,8 @@ def run_mirror(options: argparse.Namespace) -> int:
 
 def run_recipe(options: argparse.Namespace) -> int:
     """Render clips."""
-    config = parse_recipe(options.recipe, options.overrides)
+    is_drive = options.recipe == DRIVING
+    config = parse_drive(options.overrides) if is_drive else parse_recipe(options.recipe, options.overrides)
     seeds = options.seeds if options.seeds is not None else [options.seed]
     if min(seeds) < 0:
         raise ValueError(f"--seed {min(seeds)}: seeds are from 0")
@@ -263,6 +266,12 @@ def run_annotate(options: argparse.Namespace) -> int:
             clips += listed
     if not clips:
         raise ValueError("no clip to annotate; name clip folders, or a list that `--done` wrote")
+    for clip in clips:
+        if (clip / "manifest.json").is_file() and not (clip / "passes.npz").is_file():
+            raise ValueError(
+                f"{clip}: has no passes to follow points through, as drives have none; pack the list that rendering "
+                "wrote: python -m shards pack --source drive_folder LIST --out PREFIX"
+            )
     rows = tracks.annotate_clips(clips, config, options.out)
     if options.done:
         tracks.write_done(options.done, dataset, clips, rows, options.out)

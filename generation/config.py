@@ -248,6 +248,9 @@ def _check_least(config: Any, least: int, *names: str) -> None:
             raise ValueError(f"{name}={getattr(config, name)} must be at least {least}")
 
 
-def digest_of(config: MoviConfig | TrackConfig, source: int | str, making: dict[str, Any]) -> str:
-    """sha256 over all that decides a result: recipe, seed or input, and how it is made (asset pack, code, versions)."""
+def digest_of(config: Any, source: int | str, making: dict[str, Any]) -> str:
+    """sha256 over all that decides a result: recipe, seed or input, and how it is made (asset pack, code, versions).
+
+    `config` is the recipe's dataclass.
+    """
     return hashlib.sha256(json.dumps([asdict(config), source, making], sort_keys=True).encode()).hexdigest()

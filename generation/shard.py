@@ -9,9 +9,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from generation import environment, folder
 from generation.config import MoviConfig, digest_of
+from generation.driving.config import DriveConfig
 from generation.fingerprint import fingerprint
 from generation.preflight import check_system_libraries
 from generation.sources import sha256_of_pack
@@ -23,6 +25,11 @@ RENDER_MODULES = (
     "simulation", "sources", "world",
 )  # fmt: skip
 """Whose code decides a clip's bytes; what the recipe holds is in the digest by its values."""
+DRIVE_MODULES = (
+    "compat", "folder", "sources", "textures", "driving/motion", "driving/paths", "driving/render", "driving/solids",
+    "driving/stage", "driving/street", "driving/surfaces",
+)  # fmt: skip
+"""The same of a drive."""
 NUM_ATTEMPTS = 4
 """The seed itself and three sub-seeds, where a scene makes no clip."""
 EXIT_DEGENERATE, EXIT_NO_SPACE, EXIT_BAD_ASSET = 3, 4, 5
@@ -48,15 +55,32 @@ class Studio:
     threads: int = 1
 
 
-def render_clips(config: MoviConfig, seeds: list[int], dataset: str, studio: Studio, done: Path | None) -> list[Path]:
+@dataclass(frozen=True)
+class Maker:
+    """The module of the renderer's process that makes clips of a kind of recipe, and whose code decides their bytes."""
+
+    module: str
+    modules: tuple[str, ...]
+
+
+MAKERS: dict[type, Maker] = {
+    MoviConfig: Maker("render", RENDER_MODULES),
+    DriveConfig: Maker("driving.render", DRIVE_MODULES),
+}
+
+
+def render_clips(
+    config: MoviConfig | DriveConfig, seeds: list[int], dataset: str, studio: Studio, done: Path | None
+) -> list[Path]:
     """Render the clips that are not complete yet; returns all their folders and writes `done` last.
 
     Raises ValueError for what the user can mend, MissingLibrariesError and RenderError.
     """
     studio.out.mkdir(parents=True, exist_ok=True)
+    maker, temporary = MAKERS[type(config)], studio.out / folder.temporary_name("renderer")
     making = {
         "assets": sha256_of_pack(studio.assets),
-        "code": fingerprint(RENDER_MODULES),
+        "code": fingerprint(maker.modules),
         "versions": environment.installed_versions(studio.renderer),
     }
     check_system_libraries(studio.renderer)
@@ -67,7 +91,7 @@ def render_clips(config: MoviConfig, seeds: list[int], dataset: str, studio: Stu
     if len(missing) < len(seeds):
         print(f"{dataset}: {len(seeds) - len(missing)} of {len(seeds)} clips are complete already", flush=True)
     start = time.monotonic()
-    with RenderWorker(studio.renderer, studio.out / folder.temporary_name("renderer"), studio.threads) as worker:
+    with RenderWorker(studio.renderer, temporary, studio.threads, maker.module) as worker:
         for number, seed in enumerate(missing, start=1):
             before = time.monotonic()
             render_one(config, seed, keys[seed], wanted[seed], studio, worker)
@@ -98,8 +122,8 @@ def write_done(done: Path, dataset: str, folders: list[Path]) -> None:
     environment.write_json(done, {"format": FORMAT, "dataset": dataset, "clips": clips})
 
 
-def render_one(config: MoviConfig, seed: int, key: str, digest: str, studio: Studio, worker: RenderWorker) -> None:
-    """Render one clip, with the next sub-seed where a scene makes none; raises RenderError."""
+def render_one(config: Any, seed: int, key: str, digest: str, studio: Studio, worker: RenderWorker) -> None:
+    """Render one clip of a recipe, a dataclass, with the next sub-seed where a scene makes none; raises RenderError."""
     reason = ""
     for attempt in range(NUM_ATTEMPTS):
         temporary = studio.out / folder.temporary_name(key)

@@ -10,6 +10,7 @@ from shards.layouts.badja import read_badja
 from shards.layouts.bedlam import read_bedlam
 from shards.layouts.bedlam_cc import read_bedlam_cc
 from shards.layouts.clip_folder import read_clip_folders
+from shards.layouts.drive_folder import read_drive_folders
 from shards.layouts.dynamic_replica import read_dynamic_replica
 from shards.layouts.human_data import read_human_data
 from shards.layouts.movi import read_movi
@@ -28,6 +29,7 @@ SOURCES: dict[str, Callable[..., Iterator[Clip]]] = {
     "bedlam_cc": read_bedlam_cc,
     "clip_folder": read_clip_folders,
     "cotracker3_kubric": read_cotracker3_kubric,
+    "drive_folder": read_drive_folders,
     "dynamic_replica": read_dynamic_replica,
     "human_data": read_human_data,
     "index": read_packed,

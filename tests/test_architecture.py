@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "workflow": {
         "workflow",
         "generation.config",
+        "generation.driving.config",
         "generation.people.config",
         "trainer.config",
         "trainer.cluster",

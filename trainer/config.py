@@ -13,6 +13,7 @@ from typing import Any
 
 from trainer.cluster import ClusterConfig
 from trainer.data_config import DataConfig
+from trainer.optimizer_config import OptimizerConfig
 from trainer.overrides import translate
 from trainer.pseudo.config import PseudoLabelConfig
 from trainer.strict import build, suggestion
@@ -27,8 +28,6 @@ NO_WEIGHTS = ("logging", "validation", "cluster")
 """Sections of a recipe that cannot change the weights at the end of a training."""
 STRATEGIES = ("ddp", "fsdp", "hsdp", "deepspeed_zero2")
 """How processes share a model (trainer.strategy)."""
-SCHEDULES = ("warmup_cosine", "one_cycle", "constant")
-"""Functions of trainer.optim."""
 SCORES = {
     "delta_avg": "average_pts_within_thresh",
     "average_jaccard": "average_jaccard",
@@ -38,48 +37,14 @@ SCORES = {
 """Scores of a validation, fractions of 1, and their names in eval.tapvid."""
 PEOPLE_ERRORS = ("depth_error", "relative_depth_error", "inverse_depth_error", "joint_error", "vertex_error")
 """Errors of a validation on people (metres, and their names in eval.people.metrics): the lowest is the best."""
+DRIVING_SCORES = ("psnr", "psnr_gain", "copy_psnr")
+"""Scores of a validation on drives, dB: of clips made with their true actions, what that is above copying the first
+frame, and of copying it."""
+DRIVING_ERRORS = ("denoising_loss",)
+"""The loss at fixed noise levels: the lowest is the best."""
+ERRORS = (*PEOPLE_ERRORS, *DRIVING_ERRORS)
 KEEPS = ("last", "best")
 """Which weights a training hands on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """AdamW, and its learning rate as a function of the step (trainer/optim.py)."""
-
-    name: str = "adamw"
-    schedule: str = "warmup_cosine"
-    """warmup_cosine (LBM, train.md: linear from 1e-5 of the peak, then a cosine to zero) or one_cycle (CoTracker3:
-    torch's OneCycleLR, half a cosine up from 1/25 of the peak and half a cosine down) or constant (BLADE)."""
-    learning_rate: float = 5.0e-4
-    """The peak."""
-    weight_decay: float = 1.0e-5
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup_fraction: float = 0.01
-    """Share of the steps up to the peak (OneCycleLR's pct_start)."""
-    extra_steps: int = 0
-    """one_cycle: the cycle ends so many steps after the training."""
-    max_gradient_norm: float | None = 1.0
-    """null: gradients are not clipped."""
-    learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    """By the names of parts of the model (`head`): their learning rate is so many times that of the rest."""
-
-    def __post_init__(self) -> None:
-        if self.name != "adamw":
-            raise ValueError(f"optimizer.name={self.name}; known: adamw")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"optimizer.schedule={self.schedule}: {suggestion(self.schedule, SCHEDULES)}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"optimizer.warmup_fraction={self.warmup_fraction} must be at least 0 and below 1")
-        if self.extra_steps < 0 or (self.extra_steps and self.schedule != "one_cycle"):
-            raise ValueError(
-                f"optimizer.extra_steps={self.extra_steps} must be at least 0, and 0 unless schedule=one_cycle"
-            )
-        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
-            raise ValueError(f"optimizer.max_gradient_norm={self.max_gradient_norm} must be positive, or null")
-        for name, factor in self.learning_rate_factors.items():
-            if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
-                raise ValueError(f"optimizer.learning_rate_factors.{name}={factor!r} must be a positive number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,16 +154,18 @@ class ValidationConfig:
     """The first videos of the index only; null: all."""
     query_mode: str = "first"
     """TAP-Vid's first or strided."""
+    sampling_steps: int | None = None
+    """Of drives: Euler's steps by which clips are made; null: 10."""
     best_by: str = "delta_avg"
     """The score whose highest value, or the error whose lowest, makes best.safetensors."""
 
     def __post_init__(self) -> None:
         if self.query_mode not in ("first", "strided"):
             raise ValueError(f"validation.query_mode={self.query_mode}; use first or strided")
-        if self.best_by not in (*SCORES, *PEOPLE_ERRORS):
-            known = suggestion(self.best_by, (*SCORES, *PEOPLE_ERRORS))
-            raise ValueError(f"validation.best_by={self.best_by}: {known}")
-        for name in ("every_steps", "memory_size", "num_videos"):
+        known = (*SCORES, *DRIVING_SCORES, *ERRORS)
+        if self.best_by not in known:
+            raise ValueError(f"validation.best_by={self.best_by}: {suggestion(self.best_by, known)}")
+        for name in ("every_steps", "memory_size", "num_videos", "sampling_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"validation.{name}={value} must be at least 1, or null")
@@ -214,6 +181,9 @@ class LoggingConfig:
     wandb_project: str = "frameline"
     wandb_entity: str | None = None
     """User or team; null: the account's own."""
+    sample_every: int | None = None
+    """Of world models: steps between two samples, which rank 0 writes to samples/ in the run's folder; also after 1, 2,
+    4, 8 ... steps. A clip of validation.dataset as it is made and as it was. null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +212,10 @@ class Recipe:
             raise ValueError(
                 f"stage {self.stage}: training.keep=best needs a validation: set validation.dataset, or keep=last"
             )
+        if self.logging.sample_every is not None and not self.validation.dataset:
+            raise ValueError(
+                f"stage {self.stage}: logging.sample_every needs a clip to make: set validation.dataset, or null"
+            )
         if self.pseudo_labels and self.data.mixture:
             raise ValueError(f"stage {self.stage}: pseudo_labels are of one data set; use data.mixture=null")
         if self.training.precision not in ("fp32", "bf16", "fp16"):
@@ -255,6 +229,7 @@ class Recipe:
             ("training.keep_checkpoints", self.training.keep_checkpoints),
             ("training.threads", self.training.threads),
             ("logging.log_every", self.logging.log_every),
+            ("logging.sample_every", 1 if self.logging.sample_every is None else self.logging.sample_every),
         ):
             if value < 1:
                 raise ValueError(f"stage {self.stage}: {name}={value} must be at least 1")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trainer.driving.config import DrivingData
 from trainer.people.config import PeopleData
 
 
@@ -76,6 +77,8 @@ class DataConfig:
     people: PeopleData | None = None
     """For stages that learn of people, whose samples are single frames: of what is above, they read `dataset`,
     `num_workers`, `prefetch_factor` and `on_error` only. null: for stages that track points."""
+    driving: DrivingData | None = None
+    """For stages of driving worlds, whose samples are windows of a drive: the same of what is above, and `mixture`."""
 
     def __post_init__(self) -> None:
         if self.mixture is not None:

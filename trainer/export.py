@@ -90,8 +90,10 @@ def export_onnx(options: argparse.Namespace) -> None:
 
 def export_safetensors(options: argparse.Namespace) -> None:
     """Write the state dict alone, with its published keys and no metadata."""
-    model, _ = _load(options.weights)
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    model, recipe = _load(options.weights)
+    task = TASKS[recipe.model["name"]]
+    named = task.publish(model) if hasattr(task, "publish") else model.state_dict()
+    tensors = {key: value.contiguous() for key, value in named.items()}
     write_bytes(options.out, save(tensors))
     print(f"{options.out}: {len(tensors)} tensors")
 

@@ -17,6 +17,7 @@ from trainer.batch_norm import synchronise_batch_norm
 from trainer.checkpoint import load_into, save_weights
 from trainer.config import Recipe, compose_launch, stages
 from trainer.distributed import Process, barrier, find_place, process_group
+from trainer.drawer import make_drawer
 from trainer.ema import Ema, averaged
 from trainer.finite import NotFiniteError, batch_path, save_batch
 from trainer.hang import Watch
@@ -102,6 +103,7 @@ def run_stage(recipe: Recipe, run: Run, process: Process) -> None:
     if run.validation_index:
         make_validator = getattr(TASKS[recipe.model["name"]], "make_validator", Validator)
         validator = make_validator(recipe, run, process, steps_per_epoch(recipe, state.num_clips, process))
+    state.drawer = make_drawer(recipe, run, process)
     announce(recipe, run, process, state)
     with wandb_mirror(recipe, run, process) as mirror:
         if validator and state.owes_validation:

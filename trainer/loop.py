@@ -15,7 +15,8 @@ from shards.files import remove
 from trainer.batch import Batch
 from trainer.checkpoint import check_keys, load_checkpoint, save_checkpoint
 from trainer.config import Recipe
-from trainer.distributed import Process, mean_over_ranks
+from trainer.distributed import Process, barrier, mean_over_ranks
+from trainer.drawer import Drawer
 from trainer.ema import Ema, averaged
 from trainer.finite import FirstBadStep, NotFiniteError
 from trainer.hang import Watch
@@ -58,6 +59,8 @@ class State:
     """Whether the training was asked to stop before a validation that was due after this step."""
     ema: Ema | None = None
     """The average of the weights, where the recipe asks for one."""
+    drawer: Drawer | None = None
+    """Who writes down what the model makes, where the recipe asks for it."""
 
     def average(self) -> None:
         """Take the weights after `step` into their average, where there is one."""
@@ -117,6 +120,9 @@ def train(
             if is_validation:
                 score(recipe, state, validator, progress)
             save(recipe, run, process, state)
+        if state.drawer and state.drawer.is_due(done):
+            watch.pause()
+            draw(recipe, state)
         if is_stop:
             stop.requeue()  # before anything that may wait for a network
             break
@@ -155,6 +161,17 @@ def score(recipe: Recipe, state: State, validator: Validator, progress: Progress
     with averaged(state.model, state.ema):
         whole = whole_model(recipe, state.objective, state.model)
         state.best = validator.validate(whole, state.best, state.step, progress)
+
+
+def draw(recipe: Recipe, state: State) -> None:
+    """Let rank 0 draw what the model makes after the steps done, with all of its weights; the others wait.
+
+    Where weights are averaged, their averages are what is drawn. No draw of a random number is the training's own.
+    """
+    with averaged(state.model, state.ema):
+        whole = whole_model(recipe, state.objective, state.model)
+        state.drawer.draw(whole, state.step)
+        barrier()
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -10,6 +10,8 @@ from trainer.config import OptimizerConfig, suggestion
 
 WARMUP_START = 1.0e-5
 """First learning rate of `warmup_cosine` as a share of the peak (LBM's recipe)."""
+WARMUP_CONSTANT_START = 1.0e-6
+"""That of `warmup_constant` (Vista's configuration)."""
 ONE_CYCLE_START = 1 / 25
 """First learning rate of `one_cycle` as a share of the peak: torch's div_factor, which CoTracker3's training keeps."""
 FACTOR = "learning_rate_factor"
@@ -25,15 +27,15 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) ->
     part that is not there, or has nothing to train.
     """
     groups: dict[str, list[nn.Parameter]] = {part: [] for part in (*config.learning_rate_factors, "")}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = name.split(".")[0]
-            groups[part if part in groups else ""].append(parameter)
+    for name, parameter in trained(model).items():
+        part = next((part for part in config.learning_rate_factors if lies_in(name, part)), "")
+        groups[part].append(parameter)
     for part in config.learning_rate_factors:
         if not groups[part]:
-            known = suggestion(part, {name.split(".")[0] for name, _ in model.named_parameters()})
+            parts = {each for name in trained(model) for each in name.split(".") if not each.isdigit()}
+            known = suggestion(part, parts)
             raise ValueError(f"optimizer.learning_rate_factors.{part}: the model trains no such part, {known}")
-    factors = {**config.learning_rate_factors, "": 1.0}
+    factors = {**config.learning_rate_factors, "": config.rest_factor}
     return torch.optim.AdamW(
         [{"params": parameters, FACTOR: factors[part]} for part, parameters in groups.items() if parameters],
         lr=config.learning_rate,
@@ -41,6 +43,11 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) ->
         betas=(config.beta1, config.beta2),
         fused=fused,
     )
+
+
+def lies_in(name: str, part: str) -> bool:
+    """Whether a parameter's dotted name leads through a part: whole names, at any depth."""
+    return f".{part}." in f".{name}"
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -62,6 +69,8 @@ def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> floa
     """Learning rate of `step` (from 0) of a training of `num_steps`, by the recipe's schedule."""
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "warmup_constant":
+        return config.learning_rate * warmup_constant(step, config.warmup_steps)
     if config.schedule == "one_cycle":
         return config.learning_rate * one_cycle(step, num_steps + config.extra_steps, config.warmup_fraction)
     return config.learning_rate * warmup_cosine(step, num_steps, config.warmup_fraction)
@@ -73,6 +82,12 @@ def warmup_cosine(step: int, num_steps: int, warmup_fraction: float) -> float:
     if step < warmup:
         return WARMUP_START + (1.0 - WARMUP_START) * step / warmup
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def warmup_constant(step: int, warmup_steps: int) -> float:
+    """Share of the peak: linear over so many steps, then all of it (Vista)."""
+    share = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return WARMUP_CONSTANT_START + (1 - WARMUP_CONSTANT_START) * share
 
 
 def one_cycle(step: int, num_steps: int, warmup_fraction: float) -> float:

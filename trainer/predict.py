@@ -83,6 +83,14 @@ def memory_size_of(dataset: str) -> int | None:
     return next((size for name, size in MEMORY_SIZES.items() if name in dataset.lower()), None)
 
 
+def check_device(device: str) -> None:
+    """ValueError for a device that is not here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it was not built for
+        raise ValueError(f"--device {device}: not available here ({str(error).splitlines()[0]})") from None
+
+
 def load_model(
     weights: Path, device: str, input_size: tuple[int, int] | None = None, *, single_point: bool = False
 ) -> tuple[nn.Module, str]:

@@ -1,5 +1,6 @@
 """Mappings from YAML into frozen dataclasses: unknown keys and wrong types are errors. Imports no torch."""
 
+import collections.abc
 import dataclasses
 import difflib
 import types
@@ -44,6 +45,10 @@ def _convert(value: Any, wanted: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         return _convert(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is collections.abc.Sequence or (origin is tuple and arguments[-1] is Ellipsis):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}={value!r}: expected a list")
+        return tuple(_convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
     if origin is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(arguments):
             raise ValueError(f"{where}={value!r}: expected {len(arguments)} values")

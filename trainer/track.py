@@ -21,7 +21,7 @@ from trainer.models.cotracker3.stream import Cotracker3Tracker
 from trainer.models.lbm.model import Lbm
 from trainer.models.lbm.tracker import LbmTracker
 from trainer.positions import check_points
-from trainer.predict import INPUT_SIZE_HELP, load_model, parse_size
+from trainer.predict import INPUT_SIZE_HELP, check_device, load_model, parse_size
 from trainer.query_points import DENSE, GRID, POINTS, keep_inside, parse_points, read_mask
 from trainer.tracks_file import TracksWriter, writing_tracks
 from trainer.video import Video, open_video, write_video
@@ -95,10 +95,7 @@ def load_tracker(
 
     Raises ValueError for weights of another system, and a device that is not here.
     """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it was not built for
-        raise ValueError(f"--device {device}: not available here ({str(error).splitlines()[0]})") from None
+    check_device(device)
     model, stage = load_model(weights, device, input_size)
     if not isinstance(model, Lbm | Cotracker3):
         raise ValueError(

@@ -13,7 +13,7 @@ from torch import nn
 from eval.protocol import Truth
 from eval.score import mean_over_videos, score_video
 from trainer.checkpoint import save_weights
-from trainer.config import PEOPLE_ERRORS, SCORES, Recipe, suggestion
+from trainer.config import DRIVING_SCORES, ERRORS, SCORES, Recipe, suggestion
 from trainer.distributed import Process, copy_buffers_of_main, gather_from_ranks
 from trainer.predict import memory_size_of, predict_video
 from trainer.progress import Progress
@@ -143,14 +143,16 @@ def forget_other_best(run: Run, best: Best | None) -> None:
 
 def is_better(name: str, score: float, other: float) -> bool:
     """Whether a score is higher than another one, or an error lower."""
-    return score < other if name in PEOPLE_ERRORS else score > other
+    return score < other if name in ERRORS else score > other
 
 
 def say_score(name: str, value: float | None) -> str:
-    """A score as a percentage, an error of people in its own unit."""
+    """A score as a percentage, one of drives in dB, an error in its own unit."""
     if value is None:
         return "undefined"
-    return f"{value:.4f}" if name in PEOPLE_ERRORS else f"{100 * value:.1f}"
+    if name in DRIVING_SCORES:
+        return f"{value:.2f} dB"
+    return f"{value:.4f}" if name in ERRORS else f"{100 * value:.1f}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from generation.config import parse_recipe, parse_tracks
+from generation.driving.config import parse_drive
 from generation.people.config import parse_people
 from trainer.config import suggestion
 from workflow.addresses import check_path
@@ -26,6 +27,7 @@ def check_plan(plan: Plan) -> None:
         _check_edges(plan, name, recipe)
     _check_order(plan)
     plan.people.check()
+    plan.driving.check()
     num_frames = {name: _check_words(plan, name) for name in plan.datasets_of("render")}
     num_frames |= {name: known.clip_length for name, known in plan.datasets.items() if known.clip_length}
     for name in plan.datasets_of("people"):
@@ -49,8 +51,12 @@ def check_plan(plan: Plan) -> None:
 
 def _check_words(plan: Plan, dataset: str) -> int:
     """Hold what is rendered and annotated against what generation knows; returns the frames of a clip."""
+    known = plan.datasets[dataset]
+    if known.is_drive and known.tracks:
+        raise ValueError(f"datasets.{dataset}.tracks: drives are packed without tracks; leave it out")
     try:
-        config = parse_recipe(plan.datasets[dataset].recipe, plan.generation_words(dataset))
+        words = plan.generation_words(dataset)
+        config = parse_drive(words) if known.is_drive else parse_recipe(known.recipe, words)
     except ValueError as error:
         raise ValueError(f"datasets.{dataset}.overrides: {error}") from None
     try:
@@ -81,12 +87,15 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
     """Hold what a training reads against what its data set has, where that is known: clips, and frames of a clip."""
     data, training = recipe["data"], recipe["training"]
     datasets = [plan.datasets[name] for name in plan.datasets_of_stage(stage)]
+    key, needed = "data.num_frames", data["num_frames"]
+    if stage in plan.driving.stages:
+        key, needed = "data.driving.num_frames at its frame_step", plan.driving.span(stage)
     for dataset in datasets if data["people"] is None else ():  # of people a sample is one frame
         frames = num_frames.get(dataset.name)
-        if frames is not None and data["num_frames"] > frames:
+        if frames is not None and needed > frames:
             raise ValueError(
-                f"stages.{stage}: data.num_frames={data['num_frames']} of clips of {frames} frames ({dataset.name}); "
-                f"train with data.num_frames={frames} or make longer clips"
+                f"stages.{stage}: {key}={needed} of clips of {frames} frames ({dataset.name}); "
+                f"train with {key}={frames} or make longer clips"
             )
     batch_size, steps, processes = training["batch_size"], training["accumulation_steps"], plan.stages[stage].processes
     global_batch = training["global_batch_size"] or batch_size * steps * processes

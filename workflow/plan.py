@@ -4,10 +4,8 @@ Snakemake compares the facts between runs (as params), the provenance of each fi
 `snakemake verify` holds the one against the other.
 """
 
-import hashlib
 import json
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,9 @@ from trainer.config import HOW_IT_RUNS, as_dict, compose, flat_keys, no_weights
 from workflow.archive import NOTE
 from workflow.checks import check_plan
 from workflow.cluster import Cluster
+from workflow.driving import RULES as DRIVING_RULES
+from workflow.driving import Driving
+from workflow.names import index_path, page_path, quote, short_digest
 from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
@@ -46,7 +47,9 @@ class Plan:
         self.recipes = {name: as_dict(recipe) for name, recipe in recipes.items()}
         models = {name: recipe["model"]["name"] for name, recipe in self.recipes.items()}
         self.people = People.of(settings.bodies, self.datasets, self.stages, self.benchmarks, self.recipes)
-        tracking = {name: stage for name, stage in self.stages.items() if name not in self.people.stages}
+        self.driving = Driving.of(self.datasets, self.stages, self.benchmarks, self.recipes)
+        others = (*self.people.stages, *self.driving.stages)
+        tracking = {name: stage for name, stage in self.stages.items() if name not in others}
         self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
@@ -109,10 +112,10 @@ class Plan:
         return quote([f"{known.index}#sha256={known.sha256}", *(["--fetch"] if known.fetch else [])])
 
     def pack_input(self, dataset: str, shard: str) -> str:
-        """What a shard waits for: a list of annotated clips, a file, a folder, or the marker of an unpacked one."""
+        """What a shard waits for: a list of clips, a file, a folder, or the marker of an unpacked one."""
         known = self.datasets[dataset]
         if known.is_rendered:
-            return f"data/tracks/{dataset}/shard-{shard}.json"
+            return f"data/{'tracks' if known.is_annotated else 'clips'}/{dataset}/shard-{shard}.json"
         return _marker(known) if known.is_archive and self.is_unpacked_by_us(known.path) else known.path
 
     def pack_source(self, dataset: str, shard: str) -> str:
@@ -182,12 +185,18 @@ class Plan:
     @property
     def tracking_benchmarks(self) -> list[Benchmark]:
         """Available benchmarks that trackers are scored on."""
-        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in self.people.benchmarks]
+        others = self.people.benchmarks.keys() | self.driving.benchmarks.keys()
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name not in others]
 
     @property
     def people_benchmarks(self) -> list[Benchmark]:
         """Available benchmarks that models of people are scored on."""
         return [benchmark for benchmark in self.available_benchmarks if benchmark.name in self.people.benchmarks]
+
+    @property
+    def driving_benchmarks(self) -> list[Benchmark]:
+        """Available benchmarks that driving worlds are scored on."""
+        return [benchmark for benchmark in self.available_benchmarks if benchmark.name in self.driving.benchmarks]
 
     def notes(self) -> list[str]:
         """What the report leaves out, and why."""
@@ -219,20 +228,23 @@ class Plan:
             | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
-            | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks},
+            | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks}
+            | {benchmark.name: self.driving.rows(benchmark.name) for benchmark in self.driving_benchmarks},
         }
 
     # Facts
 
     def facts(self, rule: str, wildcards: dict[str, str]) -> dict[str, str]:
         """All that decides the outputs of a job apart from its inputs, as short texts."""
-        return making_of(rule, *self._models_of(rule, wildcards)) | self._own_facts(rule, wildcards)
+        is_of_drives = rule == "render_shard" and self.datasets[wildcards["dataset"]].is_drive
+        code = "render_drives" if is_of_drives else rule
+        return making_of(code, *self._models_of(rule, wildcards)) | self._own_facts(rule, wildcards)
 
     def _models_of(self, rule: str, wildcards: dict[str, str]) -> list[str]:
         """Names of the models whose code decides a job's outputs: a stage's own, and its teachers'."""
         if not SOURCES[rule].has_model:
             return []
-        stage = wildcards["model"] if rule == "predict_people" else wildcards.get("stage") or wildcards["tracker"]
+        stage = next(wildcards[name] for name in ("model", "world", "stage", "tracker") if name in wildcards)
         stage = stage.removesuffix("-untrained")
         teachers = self.labels[stage].teachers if rule == "train_stage" and stage in self.labels else ()
         return sorted({self.recipes[each]["model"]["name"] for each in (stage, *teachers) if each in self.recipes})
@@ -279,6 +291,8 @@ class Plan:
             return {"most_failed": str(self.benchmarks[wildcards["people"]].most_failed)}
         if rule == "people_table":
             return {"scores": short_digest(self.people.files(wildcards["people"], "json"))}
+        if rule in DRIVING_RULES:
+            return self.driving.facts(rule, wildcards)
         if rule == "rulegraph":
             return {"edges": short_digest(self.edges())}
         if rule == "report_page":
@@ -287,8 +301,7 @@ class Plan:
 
     def layout(self, dataset: str) -> str:
         """The name by which `python -m shards pack --source` knows a data set's files."""
-        known = self.datasets[dataset]
-        return "clip_folder" if known.is_rendered else known.source
+        return self.datasets[dataset].layout
 
     # All steps, for `verify`
 
@@ -318,6 +331,8 @@ class Plan:
             yield from self._steps_of_benchmark(benchmark)
         if self.people_benchmarks:
             yield Step("blade_page", {}, ("results/blade.html",))
+        if self.driving_benchmarks:
+            yield Step("vista_page", {}, ("results/vista.html",))
         yield Step("rulegraph", {}, ("results/graph.dot",))
         yield Step("report_page", {}, ("results/report.html",))
 
@@ -327,6 +342,7 @@ class Plan:
             stem = f"{dataset.name}/shard-{shard}"
             if dataset.is_rendered:
                 yield Step("render_shard", names, (f"data/clips/{stem}.json",))
+            if dataset.is_annotated:
                 yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
             rule = "draw_people" if dataset.is_drawn else "pack"
             yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
@@ -337,6 +353,9 @@ class Plan:
     def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
         if benchmark.name in self.people.benchmarks:
             yield from (Step(*step) for step in self.people.steps(benchmark.name))
+            return
+        if benchmark.name in self.driving.benchmarks:
+            yield from (Step(*step) for step in self.driving.steps(benchmark.name))
             return
         for mode, resolution in benchmark.protocols:
             for tracker in self.trackers.rows(benchmark.name, resolution):
@@ -364,29 +383,9 @@ class Plan:
         return quote([f"stage={stage}", *self.stages[stage].overrides, *paths])
 
 
-def index_path(dataset: str) -> str:
-    """The index of a packed data set."""
-    return f"data/shards/{dataset}/index.json"
-
-
-def page_path(dataset: str) -> str:
-    """The page that says what is in a packed data set."""
-    return f"results/data/{dataset}.html"
-
-
 def _marker(dataset: Dataset) -> str:
     """What is written when a data set's archive is unpacked: a folder's own time stamps say nothing."""
     return f"{dataset.path}.json"
-
-
-def short_digest(value: Any) -> str:
-    """A short name for any JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def quote(words: Sequence[str] | Iterator[str]) -> str:
-    """Words for a shell command."""
-    return shlex.join(words)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

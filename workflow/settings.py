@@ -11,11 +11,14 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from generation.config import KUBRIC_ASSETS
+from generation.driving.config import DRIVING
 from trainer.config import suggestion
 from workflow.addresses import check_address, check_path, check_remote
 
 ARCHIVED = ("lbm_folder", "cotracker3_kubric")
 """Folders of sequences that may come from an archive."""
+OF_DRIVES = ("drive_folder", "nuscenes", "opendv", "vista_list")
+"""Sources of driving data."""
 BADJA = "badja"
 """Data set and benchmark that `--config badja_root=FOLDER` adds."""
 RESOLUTION = 256
@@ -24,6 +27,8 @@ BASELINES = ("static", "lucas_kanade")
 """Trackers that need no training: those of eval/baselines.py, in the order of the tables."""
 CONSTANT = "constant"
 """The row of people's tables that needs no training: eval/people/constant.py."""
+COPY = "copy"
+"""The row of driving worlds' tables that needs no training: eval/driving/copying.py."""
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -73,8 +78,30 @@ class Dataset:
         return self.body is not None
 
     @property
+    def is_driving(self) -> bool:
+        """Whether every clip says of the drive that it was taken on."""
+        return self.source in OF_DRIVES or (self.is_rendered and self.recipe == "driving")
+
+    @property
     def is_rendered(self) -> bool:
         return self.source == "render"
+
+    @property
+    def is_drive(self) -> bool:
+        """Whether it is of drives that are rendered here: they have no passes, and are packed without tracks."""
+        return self.is_rendered and self.recipe == DRIVING
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether points are followed through its clips here."""
+        return self.is_rendered and not self.is_drive
+
+    @property
+    def layout(self) -> str:
+        """The name by which `python -m shards pack --source` knows its files."""
+        if self.is_rendered:
+            return "clip_folder" if self.is_annotated else "drive_folder"
+        return self.source
 
     @property
     def is_drawn(self) -> bool:
@@ -176,6 +203,8 @@ class Benchmark:
     """Metrics of other benchmarks in the tables, beside TAP-Vid's own: names of eval.score.METRIC_GROUPS."""
     most_failed: float = 0.5
     """Of people: the share of frames whose camera may fail before scoring is an error."""
+    rollouts: dict[str, Any] = field(default_factory=dict)
+    """Of driving worlds: options of trainer.predict_drives by their names."""
     trackers: tuple[str, ...] | None = None
     """Baselines and stages whose rows the tables have; None means all of them."""
     predictions: dict[str, str] = field(default_factory=dict)
@@ -253,7 +282,7 @@ def _check_names(settings: Settings) -> None:
                 f"{suggestion(benchmark.dataset, settings.datasets)}"
             )
         _check_trackers(benchmark, settings)
-    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT}):
+    for name in sorted(settings.stages.keys() & {*BASELINES, CONSTANT, COPY}):
         raise ValueError(f"stages.{name}: this is the name of a row that needs no training; rename the stage")
     for name in sorted(settings.benchmarks.keys() & settings.stages.keys()):
         raise ValueError(f"'{name}' names a benchmark and a stage, and both write to results/{name}; rename one")
@@ -296,7 +325,8 @@ def _check_addresses(settings: Settings, written: dict[str, dict[str, Any]]) -> 
 
 
 def _check_trackers(benchmark: Benchmark, settings: Settings) -> None:
-    baselines = (CONSTANT,) if settings.datasets[benchmark.dataset].is_people else BASELINES
+    dataset = settings.datasets[benchmark.dataset]
+    baselines = (CONSTANT,) if dataset.is_people else (COPY,) if dataset.is_driving else BASELINES
     where, ours = f"benchmarks.{benchmark.name}", [*baselines, *settings.stages]
     for tracker in benchmark.trackers or ():
         if tracker not in ours:

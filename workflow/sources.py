@@ -23,7 +23,16 @@ class Source:
 RENDERER = "workflow/envs/render.txt"
 FETCHING = ("shards.ahead", "shards.shelf", "shards.cache", "shards.transfer", "shards.bucket")
 """How shards come from a URL decides no result: each is held against the sha256 of its index."""
+WATCHING = ("trainer.drawer", "trainer.driving.drawer", "trainer.driving.validation")
+"""What looks at the model of driving worlds while it is trained."""
 HOW_IT_RUNS = ("trainer.cluster", "trainer.hang", "trainer.deepspeed_op")
+PAGE = Source(
+    ("eval.__main__:_report",),
+    files=("eval/templates/report.html", "eval/templates/style.css"),
+    packages=("jinja2", "pillow"),
+    apart_from=FETCHING,
+)
+"""The report of one system alone, whichever it is."""
 
 SOURCES = {
     "render_environment": Source(files=(RENDERER,)),
@@ -38,6 +47,15 @@ SOURCES = {
         ),
         files=(RENDERER,),
     ),
+    "render_drives": Source(
+        (
+            "generation.driving.render",
+            "generation.shard:render_one",
+            "generation.shard:write_done",
+            "generation.config:digest_of",
+        ),
+        files=(RENDERER,),
+    ),  # render_shard's, where the recipe is of drives
     "annotate_shard": Source(("generation.tracks:annotate_clips", "generation.tracks:write_done"), packages=("numpy",)),
     "mirror_assets": Source(("generation.mirror:build_mirror",)),
     "body_packages": Source(files=("workflow/envs/body.txt",)),
@@ -57,11 +75,11 @@ SOURCES = {
     "index": Source(("shards.__main__:index",)),
     # Its marker names the version of DeepSpeed, which is not there where nothing asks for it.
     "deepspeed_op": Source(("trainer.deepspeed_op:build_op",), packages=("torch",)),
-    # Validation cannot change weights.safetensors: an edited metric must not train again.
+    # Validation and samples cannot change weights.safetensors: an edited metric must not train again.
     "train_stage": Source(
         ("trainer.launch:run_stage",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.validation", "trainer.models", *HOW_IT_RUNS, *FETCHING),
+        apart_from=("trainer.validation", "trainer.models", *WATCHING, *HOW_IT_RUNS, *FETCHING),
         has_model=True,
     ),
     "curves": Source(("eval.__main__:_curves",), packages=("matplotlib",)),
@@ -89,12 +107,24 @@ SOURCES = {
         ("eval.people.commands:overlay_command",), packages=("numpy", "pillow"), apart_from=FETCHING
     ),
     "people_table": Source(("eval.people.commands:table_command",)),
-    "blade_page": Source(
-        ("eval.__main__:_report",),
-        files=("eval/templates/report.html", "eval/templates/style.css"),
-        packages=("jinja2", "pillow"),
+    "drives_copy": Source(("eval.driving.commands:copy_command",), packages=("numpy", "pillow"), apart_from=FETCHING),
+    "predict_drives": Source(
+        ("trainer.predict_drives:predict",),
+        packages=("torch", "numpy", "pillow"),
+        apart_from=("trainer.models", "trainer.validation", *WATCHING, *FETCHING),
+        has_model=True,
+    ),
+    "score_drives": Source(
+        ("eval.driving.commands:score_command",),
+        packages=("numpy", "pillow", "opencv-python-headless"),
         apart_from=FETCHING,
     ),
+    "draw_drives": Source(
+        ("eval.driving.commands:sheet_command",), packages=("numpy", "pillow", "av"), apart_from=FETCHING
+    ),
+    "drives_table": Source(("eval.driving.commands:table_command",)),
+    "vista_page": PAGE,
+    "blade_page": PAGE,
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),

@@ -1,10 +1,12 @@
 """What poses and times alone say of a drive: speed, yaw rate, commands and goals, for those who write clips."""
 
+import itertools
+
 import numpy as np
 
 from shards.driving.actions import NUM_STEPS, STEP_S
 from shards.driving.drive import Drive
-from shards.driving.window import interpolate, trajectory_of
+from shards.driving.window import interpolate, to_ground, trajectory_of
 
 TURN_M = 2.0
 """So far aside after 2 s it is a turn: the rule by which planners on nuScenes name commands (UniAD, VAD, Vista)."""
@@ -25,6 +27,18 @@ def yaw_rates_of(times_s: np.ndarray, camera_to_world: np.ndarray) -> np.ndarray
     """Yaw rate (T,) rad/s, to the left positive, of poses (T, 3, 4) at times (T,): central differences."""
     forward = camera_to_world[:, :2, 2]
     return np.gradient(np.unwrap(np.arctan2(forward[:, 1], forward[:, 0])), times_s)
+
+
+def steps_of(camera_to_world: np.ndarray) -> np.ndarray:
+    """How the camera of poses (T, 3, 4) has moved since the frame before: (T, 2) metres ahead and radians to the left.
+
+    Metres along where it looked then, on the level; frame 0 has moved nowhere.
+    """
+    forward = camera_to_world[:, :2, 2]
+    turns = np.diff(np.unwrap(np.arctan2(forward[:, 1], forward[:, 0])))
+    pairs = itertools.pairwise(camera_to_world)
+    ahead = [to_ground(before, after[:2, 3])[1] for before, after in pairs]
+    return np.concatenate([np.zeros((1, 2)), np.stack([np.array(ahead).reshape(-1), turns], -1)])
 
 
 def commands_of(times_s: np.ndarray, camera_to_world: np.ndarray, horizon_s: float = HORIZON_S) -> tuple:

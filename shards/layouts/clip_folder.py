@@ -33,17 +33,7 @@ def read_clip_folders(path: Path) -> Iterator[Clip]:
 
 
 def _read_clip_folder(folder: Path, tracks: Path, row: dict[str, Any]) -> Clip:
-    again = f"delete the folder {folder} and render it again"
-    if not (folder / "manifest.json").is_file():
-        raise ValueError(f"{folder}: not complete, it has no manifest.json; {again}")
-    manifest = (folder / "manifest.json").read_bytes()
-    if hashlib.sha256(manifest).hexdigest() != row["manifest_sha256"]:
-        raise ValueError(f"{folder / 'manifest.json'}: is not the one that was annotated; annotate it again")
-    contents: dict[str, bytes] = {}
-    for name, sha256 in json.loads(manifest)["files"].items():
-        if name == "metadata.json" or name.startswith(("frames/", "depths/")):
-            contents[name] = _read_checked(folder / name, sha256, again)
-    metadata = json.loads(contents["metadata.json"])
+    contents, metadata = read_listed(folder, row["manifest_sha256"], ("frames/", "depths/"))
     arrays = _read_arrays(_read_checked(tracks, row["tracks_sha256"], f"delete {tracks} and annotate again"))
     codes = [decode_codes(contents[name]) for name in in_order(contents, "depths/")]
     return Clip(
@@ -53,6 +43,25 @@ def _read_clip_folder(folder: Path, tracks: Path, row: dict[str, Any]) -> Clip:
         depth_m=metres(stack_frames(codes), *metadata["depth_range"]) if codes else None,
         metadata=metadata,
     )
+
+
+def read_listed(folder: Path, manifest_sha256: str, starts: tuple[str, ...]) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a clip folder whose names begin so, by name, and its metadata; each held against the manifest.
+
+    Raises ValueError for a folder that is not complete, not the one that was listed, or damaged.
+    """
+    again = f"delete the folder {folder} and render it again"
+    if not (folder / "manifest.json").is_file():
+        raise ValueError(f"{folder}: not complete, it has no manifest.json; {again}")
+    manifest = (folder / "manifest.json").read_bytes()
+    if hashlib.sha256(manifest).hexdigest() != manifest_sha256:
+        raise ValueError(f"{folder / 'manifest.json'}: is not the one that was listed; render or annotate it again")
+    contents = {
+        name: _read_checked(folder / name, sha256, again)
+        for name, sha256 in json.loads(manifest)["files"].items()
+        if name == "metadata.json" or name.startswith(starts)
+    }
+    return contents, json.loads(contents["metadata.json"])
 
 
 def _read_checked(path: Path, sha256: str, again: str) -> bytes:

@@ -148,7 +148,7 @@ def test_clip_folders_are_read_and_checked(tmp_path):
     with pytest.raises(ValueError, match=r"002\.png: missing or damaged"):
         list(read_clip_folders(listing))
     write_list(tmp_path, [row | {"manifest_sha256": "0" * 64}])
-    with pytest.raises(ValueError, match=r"manifest\.json: is not the one that was annotated"):
+    with pytest.raises(ValueError, match=r"manifest\.json: is not the one that was listed"):
         list(read_clip_folders(listing))
 
 

@@ -78,3 +78,40 @@ def test_the_published_optimizer_composes():
 def test_a_mistake_in_the_schedule_is_named(override, message):
     with pytest.raises(ValueError, match=message):
         compose("lbm", [override])
+
+
+def test_vistas_rate_rises_for_some_steps_and_stays():
+    config = compose("vista_phase1").optimizer
+    rates = [learning_rate_at(step, 20_000, config) / 1.0e-5 for step in (0, 250, 1000, 1001, 19_999)]
+    assert rates == pytest.approx([1e-6, 1e-6 + (1 - 1e-6) / 4, 1, 1, 1])
+    at_once = OptimizerConfig(schedule="warmup_constant", learning_rate=2.0)
+    assert learning_rate_at(0, 10, at_once) == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="warmup_steps=5 must be at least 0, and 0 unless schedule=warmup_constant"):
+        OptimizerConfig(warmup_steps=5)
+
+
+def test_factors_are_of_parts_at_any_depth_by_whole_names_and_of_the_rest():
+    layer = torch.nn.ModuleDict({"over_time": torch.nn.Linear(1, 1, bias=False), "over": torch.nn.Linear(1, 1)})
+    model = torch.nn.ModuleDict({"net": torch.nn.ModuleList([layer])})
+    config = OptimizerConfig(schedule="constant", learning_rate_factors={"over_time": 1.0}, rest_factor=0.1)
+    optimizer = make_optimizer(model, config, fused=False)
+    set_learning_rate(optimizer, 1.0)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {id(layer.over_time.weight): 1.0, id(layer.over.weight): 0.1, id(layer.over.bias): 0.1}
+    with pytest.raises(ValueError, match=r"factors\.over_tim: the model trains no such part, did you mean 'over_time'"):
+        make_optimizer(model, OptimizerConfig(learning_rate_factors={"over_tim": 2.0}), fused=False)
+    with pytest.raises(ValueError, match="rest_factor=0 must be above 0"):
+        OptimizerConfig(rest_factor=0)
+
+
+def test_vistas_first_phase_has_the_references_two_groups():
+    """The names of the reference with `time_stack` learn at the whole rate (trainer.models.vista.keys)."""
+    from trainer.models.vista.build import make_unet
+    from trainer.models.vista.config import PRESETS
+    from trainer.models.vista.keys import temporal_names
+    from trainer.optim import lies_in
+
+    pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
+    own = list(make_unet(dataclasses.replace(PRESETS["tiny"], with_actions=False)).state_dict())
+    factors = compose("vista_phase1").optimizer.learning_rate_factors
+    assert {name for name in own if any(lies_in(name, part) for part in factors)} == temporal_names(own)

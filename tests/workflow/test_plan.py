@@ -11,8 +11,10 @@ from eval import baselines as eval_baselines
 from trainer.models import TASKS, build
 from workflow import checks
 from workflow.closing import closing_words
+from workflow.driving import MODELS as MODELS_OF_DRIVING
+from workflow.names import index_path
 from workflow.people import MODELS as MODELS_OF_PEOPLE
-from workflow.plan import Plan, index_path
+from workflow.plan import Plan
 from workflow.settings import BASELINES
 from workflow.trackers import JOINT_MODELS
 
@@ -144,9 +146,10 @@ def test_the_graph_and_the_evaluation_know_the_same_baselines():
 
 
 def test_the_graph_knows_which_models_track_queries_together():
-    trackers = TASKS.keys() - set(MODELS_OF_PEOPLE)
+    others = {*MODELS_OF_PEOPLE, *MODELS_OF_DRIVING}
+    trackers = TASKS.keys() - others
     assert {name for name in trackers if build(name).is_joint} == set(JOINT_MODELS)
-    assert set(MODELS_OF_PEOPLE) <= TASKS.keys()
+    assert others <= TASKS.keys()
 
 
 def test_rows_are_baselines_stages_with_their_untrained_weights_and_predictions_from_elsewhere(config):

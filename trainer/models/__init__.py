@@ -10,12 +10,14 @@ from trainer.models.blade_depthnet import task as blade_depthnet
 from trainer.models.blade_posenet import task as blade_posenet
 from trainer.models.cotracker3 import task as cotracker3
 from trainer.models.lbm import task as lbm
+from trainer.models.vista import task as vista
 
 TASKS: dict[str, ModuleType] = {
     "lbm": lbm,
     "cotracker3": cotracker3,
     "blade_depthnet": blade_depthnet,
     "blade_posenet": blade_posenet,
+    "vista": vista,
 }
 
 

@@ -7,7 +7,9 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from workflow.closing import closing_words
-from workflow.plan import Plan, index_path, page_path, quote
+from workflow.driving import SIZE
+from workflow.names import index_path, page_path, quote
+from workflow.plan import Plan
 from workflow.settings import BASELINES
 
 # `python` in a command is the interpreter that runs Snakemake: nothing needs activating. A prefix replaces Snakemake's own,
@@ -35,10 +37,18 @@ wildcard_constraints:
     dataset=any_of(plan.datasets),
     body=any_of(plan.people.bodies),
     stage=any_of(plan.stages),
-    benchmark=any_of(plan.benchmarks.keys() - plan.people.benchmarks.keys()),
+    benchmark=any_of(
+        plan.benchmarks.keys()
+        - plan.people.benchmarks.keys()
+        - plan.driving.benchmarks.keys()
+    ),
     people=any_of(plan.people.benchmarks),
     model=any_of(plan.people.stages),
     row=any_of(plan.people.all),
+    drives=any_of(plan.driving.benchmarks),
+    world=any_of(plan.driving.stages),
+    entry=any_of(plan.driving.all),
+    size=SIZE,
     baseline=any_of(BASELINES),
     tracker=any_of(plan.trackers.trained),
     foreign=any_of(plan.trackers.foreign),
@@ -212,6 +222,27 @@ def files_of_people(kind):
 
 def of_stages_of_people(name):
     return [f"results/{stage}/{name}" for stage in plan.people.stages]
+
+
+def truth_of_drives(wildcards):
+    return plan.driving.truth(wildcards.drives)
+
+
+def files_of_driving(kind):
+    return [
+        path
+        for benchmark in plan.driving_benchmarks
+        for path in plan.driving.files(benchmark.name, kind)
+    ]
+
+
+def page_of_driving():
+    return ["results/vista.html"] if plan.driving_benchmarks else []
+
+
+def of_stages_of_driving(name):
+    """Files of all stages that train a driving world."""
+    return [f"results/{stage}/{name}" for stage in plan.driving.stages]
 
 
 def truths_of_report():

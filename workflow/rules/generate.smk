@@ -64,7 +64,7 @@ rule render_shard:
         )
 
 
-# Reads rendered passes: another annotation renders nothing again.
+# Reads rendered passes: another annotation renders nothing again. Drives have none and are packed as they are.
 rule annotate_shard:
     input:
         "data/clips/{dataset}/shard-{shard}.json",
@@ -75,7 +75,9 @@ rule annotate_shard:
     benchmark:
         "logs/benchmarks/annotate_shard/{dataset}/{shard}.tsv"
     wildcard_constraints:
-        dataset=any_of(plan.datasets_of("render")),
+        dataset=any_of(
+            name for name, known in plan.datasets.items() if known.is_annotated
+        ),
     threads: 1
     params:
         made=made("annotate_shard"),

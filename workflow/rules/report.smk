@@ -38,6 +38,8 @@ rule report_page:
         scores=files_of_report("json"),
         people_scores=files_of_people("json"),
         people_overlays=files_of_people("png"),
+        driving_scores=files_of_driving("json"),
+        driving_sheets=files_of_driving("png"),
         curves=of_all_stages("metrics.jsonl"),
         predictions=files_of_report("predictions.npz"),
         truths=truths_of_report(),
@@ -55,7 +57,8 @@ rule report_page:
     shell:
         recorded(
             "python -m eval report --scores {input.scores} --people-scores {input.people_scores}"
-            " --people-overlays {input.people_overlays} --curves {input.curves}"
+            " --people-overlays {input.people_overlays} --driving-scores {input.driving_scores}"
+            " --driving-sheets {input.driving_sheets} --curves {input.curves}"
             " --predictions {input.predictions} --truth {input.truths} --recipe {input.recipes}"
             " --graph {input.graph} --root . {params.notes} --out {output} > {log} 2>&1"
         )

@@ -82,5 +82,17 @@ PRESETS = {
     "tiny": UNetConfig(
         widths=(32, 64), attending=(True, True), blocks_per_level=1, head_width=16, context_width=24, id_width=32
     ),
+    "pixels": UNetConfig(
+        widths=(32, 64), attending=(False, True), blocks_per_level=1, head_width=16, context_width=24, id_width=32,
+        in_channels=6, out_channels=3,
+    ),
+}  # fmt: skip
+"""svd: Vista's own, 1.65 billion parameters with actions; the others train on a CPU, `pixels` on frames as they are."""
+FROZEN = {
+    "svd": (AutoencoderConfig(), PictureConfig()),
+    "tiny": (
+        AutoencoderConfig(widths=(32, 32, 32, 32), blocks_per_level=1),
+        PictureConfig(width=32, feedforward=64, num_layers=1, num_heads=2, image_size=28, patch_size=14, out_width=24),
+    ),
 }
-"""svd: Vista's own, 1.65 billion parameters with actions; the others train on a CPU."""
+"""The frozen networks between frames and latents: Stable Video Diffusion's, and sizes for tests."""

@@ -5,7 +5,7 @@ noise on a latent whose own is `sigma_data`; a clip's frames share one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,9 +48,18 @@ def draw_sigmas(
 
 
 def draw_noise(
-    shape: tuple[int, int, int, int, int], generator: torch.Generator, *, offset: float = NOISE_OFFSET
+    shape: tuple[int, int, int, int, int],
+    generator: torch.Generator | Sequence[torch.Generator],
+    *,
+    offset: float = NOISE_OFFSET,
 ) -> torch.Tensor:
-    """Noise (B, T, C, H, W) float32 of level 1, and `offset` times one draw per frame and channel in all its cells."""
+    """Noise (B, T, C, H, W) float32 of level 1, and `offset` times one draw per frame and channel in all its cells.
+
+    With B generators each clip's noise is from its own, and so the same in whatever company it is made.
+    """
+    if not isinstance(generator, torch.Generator):
+        alone = (1, *shape[1:])
+        return torch.cat([draw_noise(alone, each, offset=offset) for each in generator], dim=0)
     noise = torch.randn(shape, generator=generator, device=generator.device)
     if not offset:
         return noise

@@ -56,8 +56,24 @@ def losses_of_clips(
     noise = edm.draw_noise(tuple(clean.shape), generator, offset=config.noise_offset).to(clean.device)
     given = mask_conditions(draw_num_conditions(num_clips, generator, config.condition_weights), num_frames)
     given = given.to(clean.device)
+    condition = drop(condition, config.drop_rate, generator)
+    return losses_at(network, clean, condition, sigma, noise, given, config, tokens)
+
+
+def losses_at(
+    network: Network,
+    clean: torch.Tensor,
+    condition: Condition,
+    sigma: torch.Tensor,
+    noise: torch.Tensor,
+    given: torch.Tensor,
+    config: ObjectiveConfig,
+    tokens: str | None = "concat",
+) -> dict[str, torch.Tensor]:
+    """The same losses where all is drawn: noise (B, T, C, H, W) of levels sigma (B,) on frames that are not given
+    (B, T)."""
     noisy = replace(clean + sigma.view(-1, 1, 1, 1, 1) * noise, clean, given)
-    answer = attach(network, drop(condition, config.drop_rate, generator), given, tokens)
+    answer = attach(network, condition, given, tokens)
     prediction = replace(edm.denoise(answer, noisy, sigma, config.sigma_data), clean, given)
     weight = edm.weigh(sigma, config.sigma_data)
     losses = {"diffusion_loss": diffusion_loss(prediction, clean, weight, dynamics_norm=config.dynamics_norm)}

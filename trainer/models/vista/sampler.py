@@ -81,12 +81,13 @@ def roll_out(
     num_rounds: int,
     num_frames: int,
     sigmas: torch.Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     *,
     noise_offset: float = 0.0,
+    num_carried: int = NUM_CARRIED,
 ) -> torch.Tensor:
     """A video (B, num_rounds * (T - 3) + 3, C, H, W) of rounds of T frames, each begun with the last 3 of the one
-    before.
+    before, or the last `num_carried`. With B generators each clip's noise is from its own.
 
     `first` (B, n, C, H, W) are the n frames that the first round is given, without noise; `prepare(round, given frames
     (B, n, C, H, W), mask (B, T))` makes a round's denoiser, by which each has its own action and its own first frame.
@@ -103,8 +104,8 @@ def roll_out(
         clean[:, : carried.shape[1]] = carried
         noise = edm.draw_noise(shape, generator, offset=noise_offset).to(first.device)
         clip = sample(prepare(number, carried, given), noise, sigmas, clean, given)
-        video = clip if video is None else torch.cat([video, clip[:, NUM_CARRIED:]], dim=1)
-        carried = clip[:, -NUM_CARRIED:]
+        video = clip if video is None else torch.cat([video, clip[:, num_carried:]], dim=1)
+        carried = clip[:, -num_carried:]
     return video
 
 
@@ -114,24 +115,27 @@ def make_clips(
     first: torch.Tensor,
     num_frames: int,
     sigmas: torch.Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     *,
     continued: Callable[[Condition, torch.Tensor], Condition],
+    num_carried: int = NUM_CARRIED,
     schedule: str | None = None,
+    guidance: float = GUIDANCE,
     tokens: str | None = "concat",
     sigma_data: float = 1.0,
 ) -> torch.Tensor:
     """A video of one round for each of `conditions`, as `roll_out`; their actions are each round's own.
 
     `continued(condition, carried frames (B, 3, C, H, W))` gives a later round's condition the token and latent of the
-    first of them, which it begins with. schedule None: constant for one round, a triangle for more, as the reference.
+    first of them, which it begins with. schedule None: constant for one round, a triangle for more, as the reference;
+    its largest scale is `guidance`.
     """
     schedule = schedule or ("constant" if len(conditions) == 1 else "triangle")
-    scales = guidance_scales(schedule, num_frames)
+    scales = guidance_scales(schedule, num_frames, guidance)
 
     def prepare(number: int, carried: torch.Tensor, given: torch.Tensor) -> Denoiser:
         condition = conditions[number] if number == 0 else continued(conditions[number], carried)
         return make_denoiser(network, condition, given, scales, tokens=tokens, sigma_data=sigma_data)
 
     with torch.no_grad():
-        return roll_out(prepare, first, len(conditions), num_frames, sigmas, generator)
+        return roll_out(prepare, first, len(conditions), num_frames, sigmas, generator, num_carried=num_carried)

@@ -1,0 +1,97 @@
+"""Scores of models whose behaviour is known: one that follows, one that does not, one whose tellings are swapped."""
+
+import json
+
+import pytest
+
+from eval.driving.columns import METRICS
+from eval.driving.copying import write_copies
+from eval.driving.score import read_driving_score, score_rollouts, write_driving_score
+from tests.eval.driving.conftest import SIZES, write_rollouts
+
+
+@pytest.fixture(scope="module")
+def following(street, tmp_path_factory):
+    path = write_rollouts(tmp_path_factory.mktemp("following") / "r.npz", street, reward=True)
+    return score_rollouts(path, street)
+
+
+def test_a_model_that_follows_is_seen_to_follow(following):
+    mean = following["mean"]
+    assert mean["over_copy"] > 3 and mean["over_shuffled"] > 3 and mean["over_none"] > 3
+    assert mean["turn_correlation_true"] > 0.98 and mean["turn_correlation_shuffled"] > 0.98
+    assert abs(mean["turn_correlation_shuffled_own"]) < 0.8
+    assert mean["turn_error_shuffled"] < 1.5 < 4 < mean["turn_error_shuffled_own"]
+    assert mean["turn_correlation_floor"] > 0.99 and mean["turn_error_floor"] < 0.5
+    assert mean["ahead_correlation_true"] > 0.9 and mean["ahead_correlation_floor"] > 0.95
+    assert following["interval"]["over_shuffled"][0] > 0
+
+
+def test_a_model_that_ignores_what_it_is_told_is_seen_to(street, tmp_path):
+    mean = score_rollouts(write_rollouts(tmp_path / "r.npz", street, follows=False), street)["mean"]
+    assert abs(mean["over_shuffled"]) < 0.3
+    assert mean["turn_correlation_shuffled_own"] > 0.98 > 0.8 > abs(mean["turn_correlation_shuffled"])
+
+
+def test_swapped_tellings_are_visible(street, tmp_path, following):
+    swapped = {"true": "shuffled", "shuffled": "true"}
+    mean = score_rollouts(write_rollouts(tmp_path / "r.npz", street, swap=swapped), street)["mean"]
+    assert mean["over_shuffled"] < -3 and mean["turn_correlation_true"] < 0.8
+    assert mean["turn_correlation_shuffled_own"] > 0.98
+    assert mean["psnr_true"] == pytest.approx(following["mean"]["psnr_shuffled"], abs=0.3)
+
+
+def test_copying_scores_what_its_column_says(street, tmp_path):
+    copies = score_rollouts(write_copies(street, tmp_path / "c.npz", SIZES), street)
+    assert copies["model"] == "copy" and copies["told"] == ["none"]
+    assert copies["mean"]["psnr_none"] == copies["mean"]["psnr_copy"]
+    assert copies["mean"]["turn_correlation_none"] is None and copies["mean"]["turn_error_none"] > 3
+    assert "over_copy" not in copies["mean"]
+
+
+def test_rewards_are_held_against_psnr(following):
+    assert following["mean"]["reward_true"] > following["mean"]["reward_none"]
+    assert following["mean"]["reward_correlation"] > 0.9
+
+
+def test_frames_are_counted_from_the_first_made_one(following):
+    assert {told: len(values) for told, values in following["by_frame"].items()} == {
+        "true": 7, "shuffled": 7, "none": 7, "copy": 7,
+    }  # fmt: skip
+    copies = following["by_frame"]["copy"]
+    assert copies[0] > copies[-1] + 1  # what is copied gets older
+    assert sum(copies) / 7 == pytest.approx(following["mean"]["psnr_copy"])
+
+
+def test_the_mean_is_that_of_the_clips_and_every_key_is_known(following):
+    assert following["mean"].keys() <= METRICS.keys()
+    values = [clip["psnr_true"] for clip in following["clips"].values()]
+    assert following["mean"]["psnr_true"] == pytest.approx(sum(values) / 8)
+    low, high = following["interval"]["psnr_true"]
+    assert low < following["mean"]["psnr_true"] < high
+
+
+def test_a_score_is_read_as_written_and_the_same_again(following, street, tmp_path):
+    path = write_driving_score(following, tmp_path / "s.json")
+    assert read_driving_score(path) == json.loads(json.dumps(following))
+    again = score_rollouts(write_rollouts(tmp_path / "r.npz", street, reward=True), street)
+    assert again == following
+
+
+def test_rollouts_of_another_truth_are_refused(street, tmp_path):
+    path = write_rollouts(tmp_path / "r.npz", street, told=("true",))
+    other = tmp_path / "other.json"
+    other.write_text(street.read_text().replace('"street"', '"avenue"'))
+    for shard in street.parent.glob("shard-*"):
+        (tmp_path / shard.name).symlink_to(shard)
+    with pytest.raises(ValueError, match="another truth"):
+        score_rollouts(path, other)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"format": "frameline-score/1"}', '{"format": "frameline-driving-score/1"}']
+)
+def test_other_files_are_no_scores(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match="drives-score"):
+        read_driving_score(tmp_path / "x.json")

@@ -1,0 +1,1 @@
+"""Driving in training: windows of clips as samples of a world model, and how a world model is validated."""
