@@ -36,7 +36,7 @@ class DriveConfig:
     weight_right: float = 1.0
     weight_bend: float = 1.0
     """A winding street without a crossing."""
-    weight_cruise: float = 2.0
+    weight_cruise: float = 3.0
     """How often the speed only wanders, relative to the other three weights. Who turns at a crossing does not stop."""
     weight_start: float = 1.0
     weight_stop: float = 1.0

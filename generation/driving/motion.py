@@ -21,6 +21,8 @@ TURN_M = {"right": 13.0, "left": 18.0}
 """Length of the way through a turn at a crossing: to the left it is wider, as traffic keeps to the right."""
 TURN_BEGINS_S = (-1.0, 1.5)
 """When a turn begins, from the first frame on."""
+STANDS_AT = {"stop": (0.4, 0.9), "stop_and_go": (0.1, 0.5)}
+"""When a car that stops has come to stand, as shares of the clip."""
 STEEPEST = 1.5
 """How much the steepest part of `smooth` is steeper than its mean."""
 FINE = 20
@@ -138,10 +140,9 @@ def _draw_speed(
         time = rng.uniform(0, 0.25) * seconds
         knots = [(-1.0, 0.0), (time, 0.0)]
     elif manoeuvre in ("stop", "stop_and_go"):
-        time = rng.uniform(-0.2, 0.4) * seconds
-        knots = [(-9.0, speed), (time, speed)]
-        time += _needed_s(config, speed, rng)
-        knots.append((time, 0.0))
+        time = rng.uniform(*STANDS_AT[manoeuvre]) * seconds
+        begins = time - _needed_s(config, speed, rng)  # may be before the clip
+        knots = [(begins - 1.0, speed), (begins, speed), (time, 0.0)]
         if manoeuvre == "stop_and_go":
             time += rng.uniform(0.4, 1.2)
             knots.append((time, 0.0))

@@ -13,7 +13,7 @@ HALF_ROAD_M = 5.5
 PAVEMENT_M = 3.0
 PARKED_M = 4.6
 """How far from the road's middle the middle of what is parked is."""
-CROSSING_M = 60.0
+CROSSING_M = 90.0
 """How far a crossing road goes to either side."""
 SEEN_M = 110.0
 """Nothing is built farther than this from the first place of the drive."""
@@ -288,6 +288,8 @@ def _move(
             side, pace, aside = int(rng.choice([-1, 1])), rng.uniform(0.8, 2.0), HALF_ROAD_M + PAVEMENT_M / 2
         start = rng.uniform(0, 50) if road is roads[0] else rng.uniform(road.along_m[0], road.along_m[-1])
         along = start - side * pace * motion.times_s  # traffic keeps to the right: on the left side it comes
+        if along.min() < road.along_m[0] or along.max() > road.along_m[-1]:
+            continue  # it would stand still where the road ends
         yaw = road.at(along)[1] + (0.0 if side < 0 else np.pi)
         poses = np.column_stack([road.beside(along, side * aside), yaw])
         moved = _placed(thing, poses)
