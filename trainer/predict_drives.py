@@ -14,11 +14,12 @@ from tqdm import tqdm
 from eval.driving.rollouts import NONE, SHUFFLED, TOLD, RolloutsWriter, other_key
 from eval.driving.truth import DriveTruth
 from shards.driving.actions import KINDS
+from shards.driving.window import actions_of_window
 from shards.files import sha256_of
 from trainer.batch import Sample
 from trainer.driving.config import DrivingData
 from trainer.driving.making import Making, check_given, generator_of, load_vista, make_rounds, rewards_of, to_pictures
-from trainer.driving.samples import settings_of, window_of_clip
+from trainer.driving.samples import sample_of, settings_of
 from trainer.models.vista.model import Vista
 from trainer.models.vista.sampler import GUIDANCE, SCHEDULES
 from trainer.predict import check_device
@@ -74,7 +75,9 @@ class Windows:
         self._read = lru_cache(maxsize=64)(self._read_window)
 
     def _read_window(self, key: str) -> Sample:
-        sample = window_of_clip(self.truth.clip(key), 0, self.data)
+        data, drive = self.data, self.truth.drive(key)
+        frames, _ = self.truth.window(key, data.num_frames, data.frame_step, data.height, data.width)
+        sample = sample_of(frames, drive, 0, actions_of_window(drive), data)
         if self.kind != ALL:
             sample["present"] = sample["present"] & (np.array(KINDS) == self.kind)
         return sample
@@ -99,6 +102,25 @@ def choose_kind(kind: str | None, data: DrivingData) -> str:
     return kind or ("trajectory" if data.one_kind else ALL)
 
 
+def check_known(windows: Windows, keys: Sequence[str], model: Vista, asked: str | None) -> None:
+    """Say of how many clips nothing is known that this model could be told: all tellings of these are one.
+
+    Raises ValueError where nobody knows the kind that was asked for.
+    """
+    unet, chosen = model.config.unet, (windows.kind == ALL) | (np.array(KINDS) == windows.kind)
+    num_deaf, is_known = 0, False
+    for drive in map(windows.truth.drive, keys):
+        is_told = bool((actions_of_window(drive).present & chosen).any())
+        is_known |= is_told
+        moves = unet.frame_values > 0 and drive.camera_to_world is not None
+        num_deaf += not (moves or (unet.with_actions and is_told))
+    if asked and not is_known:
+        raise ValueError(f"{windows.truth.path}: --kind {asked} is known of no clip; choose another")
+    if num_deaf:
+        why = "is known that could be told" if unet.with_actions or unet.frame_values else "is heard by these weights"
+        print(f"{windows.truth.dataset}: of {num_deaf} of {len(keys)} clips nothing {why}; all tellings are one")
+
+
 def roll_out(
     model: Vista, windows: Windows, keys: Sequence[str], told: str, options: argparse.Namespace, making: Making
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
@@ -111,7 +133,9 @@ def roll_out(
         generators = [generator_of(making.seed, key, number) for key in keys]
         clips.append(make_rounds(model, first, [rows], windows.data.num_frames, generators, making))
     rewards = rewards_of(clips, options.given) if len(clips) > 1 else [None] * len(keys)
-    yield from zip(keys, to_pictures(model, clips[0]), rewards, strict=True)
+    frames = to_pictures(model, clips[0])
+    frames[:, : options.given] = first  # of a model of latents what is decoded differs a little
+    yield from zip(keys, frames, rewards, strict=True)
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -124,6 +148,8 @@ def predict(options: argparse.Namespace) -> None:
     check_given(options.given, model.config.objective, data.num_frames)
     kind = choose_kind(options.kind, data)
     windows, keys = Windows(truth, data, kind), truth.keys[: options.num_clips]
+    if set(options.told) != {NONE}:
+        check_known(windows, keys, model, options.kind)
     settings = {name: getattr(data, name) for name in ("num_frames", "frame_step", "height", "width")}
     settings |= {"num_given": options.given, "kind": kind, "num_samples": options.samples} | asdict(making)
     about = {"model": options.model or recipe.stage, "weights_sha256": sha256_of(options.weights)}

@@ -3,13 +3,13 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from shards.driving.actions import Actions, actions_to_json
 from shards.driving.frames import centre_box, fit_frames
@@ -17,7 +17,6 @@ from shards.driving.reading import RATE_HZ
 from shards.files import sha256_of, write_text
 from shards.video import PICTURES
 from trainer.batch import Sample
-from trainer.config import Recipe
 from trainer.driving.config import DrivingData
 from trainer.driving.making import (
     NUM_STEPS,
@@ -35,7 +34,8 @@ from trainer.driving.paths import motion_of_round, read_motion
 from trainer.driving.pictures import check_suffix, write_clips
 from trainer.driving.samples import settings_of
 from trainer.driving.telling import deal_actions, read_actions, tell
-from trainer.models.vista.sampler import GUIDANCE, SCHEDULES
+from trainer.models.vista.recipe import VistaConfig
+from trainer.models.vista.sampler import GUIDANCE, NUM_CARRIED, SCHEDULES
 from trainer.predict import check_device
 from trainer.video import open_video
 
@@ -123,32 +123,38 @@ def read_given(source: str, num_given: int, data: DrivingData, fps: float) -> np
     return fit_frames(frames, data.height, data.width)
 
 
-def plan_rounds(options: argparse.Namespace, model: nn.Module, data: DrivingData, fps: float) -> list[Actions]:
-    """What is told in each round, checked against the model; prints it."""
-    actions, config = deal_actions(read_actions(options.actions), options.rounds), model.config
-    carried = carried_of(config.objective, data.num_frames)
+def plan_rounds(options: argparse.Namespace, config: VistaConfig, data: DrivingData, fps: float) -> list[Actions]:
+    """What the driver does in each round; says how long the video becomes, and what is unlike the training."""
+    given, carried = read_actions(options.actions), carried_of(config.objective, data.num_frames)
     check_given(options.given, config.objective, data.num_frames)
-    total = len(actions) * (data.num_frames - carried) + carried
+    actions = deal_actions(given, options.rounds)
     rounds = f"{len(actions)} round{'s' if len(actions) > 1 else ''} of {data.num_frames} frames"
-    print(f"{rounds}, {carried} carried over: {total} frames at {fps:g}/s")
-    if len(actions) > 1 and carried < 3:
-        print(f"rounds after the first begin with {carried} frames, as these weights were trained with no more")
-    if len(options.actions) == 1 and len(actions) > 1 and len({id(each) for each in actions}) == 1:
+    print(f"{rounds}, {carried} carried over: {frames_of(len(actions), data, carried)} frames at {fps:g}/s")
+    if len(actions) > 1 and carried < NUM_CARRIED:
+        print(f"later rounds begin with {carried} instead of {NUM_CARRIED} frames: these weights know no more")
+    if len(given) == 1 < len(actions):
         print(f"the same is told in all {len(actions)} rounds: {options.actions[0]}")
+    if data.one_kind and any(each.present.sum() > 1 for each in actions):
+        print("several kinds of action are told at once; these weights were trained with one at a time")
     return actions
 
 
-def tell_rounds(options: argparse.Namespace, model: nn.Module, data: DrivingData, fps: float) -> list[Sample]:
+def frames_of(num_rounds: int, data: DrivingData, carried: int) -> int:
+    """Frames of a video of so many rounds."""
+    return num_rounds * (data.num_frames - carried) + carried
+
+
+def tell_rounds(
+    options: argparse.Namespace, actions: list[Actions], config: VistaConfig, data: DrivingData, fps: float
+) -> list[Sample]:
     """What the model is told in each round, as it takes it."""
-    actions, motion = plan_rounds(options, model, data, fps), None
-    carried = carried_of(model.config.objective, data.num_frames)
+    carried, motion, told = carried_of(config.objective, data.num_frames), None, []
     if options.motion:
-        motion = read_motion(options.motion, len(actions) * (data.num_frames - carried) + carried)
-    told = []
+        motion = read_motion(options.motion, frames_of(len(actions), data, carried))
     for number, each in enumerate(actions):
         own = None if motion is None else motion_of_round(motion, number, data.num_frames, carried)
-        told.append(tell(each, model.config, data, fps, own))
-    if model.config.unet.frame_values and not any(each["moves"] for each in told) and options.actions:
+        told.append(tell(each, config, data, fps, own))
+    if config.unet.frame_values and options.actions and not any(each["moves"] for each in told):
         print("the motion of frames is not told: only trajectory=... and --motion do that")
     return told
 
@@ -161,7 +167,8 @@ def sample(options: argparse.Namespace) -> None:
     model, recipe = load_vista(options.weights, options.device)
     data = settings_of(recipe.data)
     fps = options.fps or RATE_HZ / data.frame_step
-    told = tell_rounds(options, model, data, fps)
+    actions = plan_rounds(options, model.config, data, fps)
+    told = tell_rounds(options, actions, model.config, data, fps)
     schedule = options.schedule or ("constant" if len(told) == 1 else "triangle")
     making = Making(num_steps=options.steps, guidance=options.guidance, schedule=schedule, seed=options.seed)
     first, clips = read_given(options.image, options.given, data, fps)[None], []
@@ -173,24 +180,23 @@ def sample(options: argparse.Namespace) -> None:
     (reward,) = rewards_of(clips, options.given) if options.reward else (None,)
     videos = {f"sample {number}": to_pictures(model, clip)[0] for number, clip in enumerate(clips)}
     write_clips(options.out, videos, fps)
-    beside = options.out.with_suffix(BESIDE)
-    write_text(beside, json.dumps(describe(options, recipe, making, fps, reward), indent=2) + "\n")
+    about, beside = describe(options, recipe.stage, actions, making, fps), options.out.with_suffix(BESIDE)
+    write_text(beside, json.dumps(about | {"reward": reward}, indent=2) + "\n")
     if reward is not None:
         print(f"reward {reward:.4f}: exp(-variance) of {len(clips)} samples")
     print(f"{options.out}: {len(clips)} x {len(next(iter(videos.values())))} frames, settings in {beside}")
 
 
-def describe(options: argparse.Namespace, recipe: Recipe, making: Making, fps: float, reward: float | None) -> dict:
+def describe(
+    options: argparse.Namespace, model: str, actions: list[Actions], making: Making, fps: float
+) -> dict[str, Any]:
     """What made the videos, for the file beside them."""
-    found: dict[str, Any] = {
-        "model": recipe.stage, "weights": str(options.weights), "weights_sha256": sha256_of(options.weights),
-        "image": options.image, "given": options.given, "fps": fps,
-        "rounds": [actions_to_json(each) for each in deal_actions(read_actions(options.actions), options.rounds)],
-        "motion": None if options.motion is None else str(options.motion),
-        "steps": making.num_steps, "guidance": making.guidance, "schedule": making.schedule, "seed": making.seed,
-        "num_samples": options.num_samples, "reward": reward,
+    return {
+        "model": model, "weights": str(options.weights), "weights_sha256": sha256_of(options.weights),
+        "image": options.image, "given": options.given, "fps": fps, "rounds": list(map(actions_to_json, actions)),
+        "motion": None if options.motion is None else str(options.motion), "num_samples": options.num_samples,
+        **asdict(making),
     }  # fmt: skip
-    return found
 
 
 def main(arguments: list[str]) -> int:

@@ -26,6 +26,13 @@ FETCHING = ("shards.ahead", "shards.shelf", "shards.cache", "shards.transfer", "
 WATCHING = ("trainer.drawer", "trainer.driving.drawer", "trainer.driving.validation")
 """What looks at the model of driving worlds while it is trained."""
 HOW_IT_RUNS = ("trainer.cluster", "trainer.hang", "trainer.deepspeed_op")
+PAGE = Source(
+    ("eval.__main__:_report",),
+    files=("eval/templates/report.html", "eval/templates/style.css"),
+    packages=("jinja2", "pillow"),
+    apart_from=FETCHING,
+)
+"""The report of one system alone, whichever it is."""
 
 SOURCES = {
     "render_environment": Source(files=(RENDERER,)),
@@ -104,7 +111,7 @@ SOURCES = {
     "predict_drives": Source(
         ("trainer.predict_drives:predict",),
         packages=("torch", "numpy", "pillow"),
-        apart_from=("trainer.models", "trainer.validation", "trainer.driving.validation", *FETCHING),
+        apart_from=("trainer.models", "trainer.validation", *WATCHING, *FETCHING),
         has_model=True,
     ),
     "score_drives": Source(
@@ -116,18 +123,8 @@ SOURCES = {
         ("eval.driving.commands:sheet_command",), packages=("numpy", "pillow", "av"), apart_from=FETCHING
     ),
     "drives_table": Source(("eval.driving.commands:table_command",)),
-    "vista_page": Source(
-        ("eval.__main__:_report",),
-        files=("eval/templates/report.html", "eval/templates/style.css"),
-        packages=("jinja2", "pillow"),
-        apart_from=FETCHING,
-    ),
-    "blade_page": Source(
-        ("eval.__main__:_report",),
-        files=("eval/templates/report.html", "eval/templates/style.css"),
-        packages=("jinja2", "pillow"),
-        apart_from=FETCHING,
-    ),
+    "vista_page": PAGE,
+    "blade_page": PAGE,
     "rulegraph": Source(),
     "dataset_page": Source(
         ("eval.__main__:_dataset",),

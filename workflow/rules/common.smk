@@ -38,7 +38,9 @@ wildcard_constraints:
     body=any_of(plan.people.bodies),
     stage=any_of(plan.stages),
     benchmark=any_of(
-        plan.benchmarks.keys() - plan.people.benchmarks.keys() - plan.driving.benchmarks.keys()
+        plan.benchmarks.keys()
+        - plan.people.benchmarks.keys()
+        - plan.driving.benchmarks.keys()
     ),
     people=any_of(plan.people.benchmarks),
     model=any_of(plan.people.stages),

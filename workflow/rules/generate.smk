@@ -75,7 +75,9 @@ rule annotate_shard:
     benchmark:
         "logs/benchmarks/annotate_shard/{dataset}/{shard}.tsv"
     wildcard_constraints:
-        dataset=any_of(name for name, known in plan.datasets.items() if known.is_annotated),
+        dataset=any_of(
+            name for name, known in plan.datasets.items() if known.is_annotated
+        ),
     threads: 1
     params:
         made=made("annotate_shard"),

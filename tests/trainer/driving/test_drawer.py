@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from tests.trainer.driving.test_vista_training import PHASE_1
+from tests.trainer.many_processes import launch_all
 from trainer.config import compose_launch
 from trainer.driving.drawer import DriveDrawer
 from trainer.launch import main
@@ -39,6 +40,14 @@ def test_samples_are_due_at_powers_of_two_and_then_every_so_many_steps(every, st
     drawer = object.__new__(DriveDrawer)
     drawer.every = every
     assert [step for step in range(1, 11) if drawer.is_due(step)] == steps
+
+
+def test_one_of_several_processes_that_share_the_weights_draws(drives, tmp_path):
+    words = words_of(drives, tmp_path, "logging.sample_every=2", "training.strategy=fsdp", "training.batch_size=1")
+    ended = launch_all([[*words, "training.num_steps=2"]], processes=2)
+    assert [code for code, _ in ended] == [0, 0], ended[0][1][-3000:]
+    (folder,) = (tmp_path / "runs").glob("*/*/samples")
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_what_cannot_be_sampled_is_said_before_training(drives, tmp_path, capsys):

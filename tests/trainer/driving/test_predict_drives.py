@@ -1,11 +1,16 @@
 """Rollouts of a benchmark: what each clip is told, the same noise for all tellings, and what is in the file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from eval.driving.rollouts import read_rollouts
 from eval.driving.truth import DriveTruth
+from shards.driving.drive import Drive
 from shards.files import sha256_of
+from tests.shards.driving.drives import drive_clip
+from tests.trainer.driving.conftest import pack_drives
 from tests.trainer.driving.worlds import LATENTS, write_world
 from trainer.predict_drives import main
 
@@ -73,10 +78,31 @@ def test_what_is_told_alone_differs_between_tellings(drives, worlds, tmp_path, m
 def test_samples_give_rewards_and_one_kind_is_told_where_one_was_learned(drives, worlds, tmp_path):
     found = predict(drives, worlds, tmp_path / "a.npz", "--samples", "2", "--num-clips", "2", weights="latents")
     assert found.settings["kind"] == "trajectory" and found.settings["num_samples"] == 2
+    true, _ = DriveTruth(drives.index).window(found.keys[1], 5, 1, 32, 64)
+    assert (found.frames(found.keys[1], "none")[0] == true[0]).all(), "what was given, and not what is decoded"
     assert all(0 < found.reward(key, told) < 1 for key in found.keys for told in found.told)
     speed = predict(drives, worlds, tmp_path / "b.npz", "--kind", "speed", "--num-clips", "2", weights="latents")
     key = found.keys[0]
     assert (speed.frames(key, "true") != found.frames(key, "true")).any()
+
+
+def test_what_no_clip_or_no_model_knows_is_said(drives, worlds, tmp_path, capsys):
+    root = tmp_path / "shards"
+    clips = [drive_clip(f"drive-{n}", num_frames=9) for n in range(2)]  # too short for what is 2 s later
+    plain = [dataclasses.replace(clip, drive=Drive(times_s=clip.drive.times_s)) for clip in clips]
+    index = pack_drives(root, "plain", plain)
+    arguments = ["--weights", str(worlds / "pixels.safetensors"), "--device", "cpu", "--out", str(tmp_path / "a.npz")]
+    assert main([*arguments, "--truth", str(index), "--kind", "speed"]) == 2
+    assert "--kind speed is known of no clip" in capsys.readouterr().err
+    assert main([*arguments, "--truth", str(index), "--steps", "1"]) == 0
+    assert "plain: of 2 of 2 clips nothing is known that could be told; all tellings" in capsys.readouterr().out
+    mixed = pack_drives(root, "mixed", [clips[0], plain[1]])
+    assert main([*arguments, "--truth", str(mixed), "--told", "true", "--steps", "1"]) == 0
+    assert "mixed: of 1 of 2 clips nothing is known" in capsys.readouterr().out
+    write_world(drives, worlds / "deaf.safetensors", "model.unet.with_actions=false", "model.unet.frame_values=0")
+    deaf = predict(drives, worlds, tmp_path / "b.npz", weights="deaf")
+    assert "of 6 of 6 clips nothing is heard by these weights; all tellings" in capsys.readouterr().out
+    assert (deaf.frames(deaf.keys[0], "true") == deaf.frames(deaf.keys[0], "shuffled")).all()
 
 
 def test_mistakes_are_named(drives, worlds, tmp_path, capsys):

@@ -53,7 +53,7 @@ def test_a_film_begins_with_the_picture_and_says_how_it_was_made(folder, tmp_pat
     settings = settings_of(out)
     assert settings["weights_sha256"] == sha256_of(folder / "pixels.safetensors") and settings["seed"] == 3
     assert settings["rounds"][0]["command"] == "turn_left" and settings["reward"] is None
-    assert (settings["steps"], settings["guidance"], settings["schedule"]) == (2, 2.5, "constant")
+    assert (settings["num_steps"], settings["guidance"], settings["schedule"]) == (2, 2.5, "constant")
 
 
 def test_what_is_told_decides_what_is_made(folder, tmp_path):

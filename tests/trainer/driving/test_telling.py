@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from shards.driving.actions import Actions
-from shards.driving.window import trajectory_of
-from tests.shards.driving.drives import make_drive
+from shards.driving.window import actions_of_window, trajectory_of
+from tests.shards.driving.drives import drive_clip, make_drive
 from trainer.driving.config import DrivingData
 from trainer.driving.paths import motion_along, motion_of_round, read_motion
-from trainer.driving.samples import motion_of
+from trainer.driving.samples import motion_of, window_of_clip
 from trainer.driving.telling import deal_actions, read_actions, tell
 from trainer.models.vista.recipe import read_config
 
@@ -100,6 +100,18 @@ def test_motion_is_told_by_the_trajectory_or_by_itself():
     assert not tell(Actions(command="stop"), TOLD, DATA, 10)["moves"]
     own = np.arange(8.0).reshape(4, 2)
     assert tell(path, TOLD, DATA, 10, own)["motion"].tolist() == own.tolist()
+
+
+def test_the_actions_of_a_drive_are_told_as_in_training():
+    clip = drive_clip(yaw_rate=0.3)
+    sample = window_of_clip(clip, 0, DATA)
+    true = motion_of(clip.drive.camera_to_world[:4])
+    told = tell(actions_of_window(clip.drive), TOLD, DATA, 10, true)
+    for name, value in told.items():
+        np.testing.assert_allclose(value, sample[name], rtol=1e-6, err_msg=name)
+        assert np.asarray(value).dtype == sample[name].dtype, name
+    by_path = tell(actions_of_window(clip.drive), TOLD, DATA, 10)
+    np.testing.assert_allclose(by_path["motion"], sample["motion"], atol=0.01)
 
 
 def test_what_a_model_was_not_trained_with_is_refused():
