@@ -1,4 +1,4 @@
-"""How well is motion read back from frames? `python -m benchmarks.driving_motion --truth data/shards/driving/index.json`.
+"""How well is motion read back from frames? `python -m benchmarks.driving_motion --truth INDEX`.
 
 Windows of a data set of drives are spoiled by blur and noise, as made frames may be, and the motion read from them is
 held against the drives' poses, as scoring does. Printed for each size and spoiling: PSNR of the spoiled frames, and

@@ -42,7 +42,10 @@ ROLES = {
     "baseline": "predictions",
     "adopt": "predictions",
     "score_people": "score",
+    "score_drives": "score",
+    "drives_copy": "predictions",
     "predict_people": "predictions",
+    "predict_drives": "predictions",
     "people_constant": "predictions",
     "train_stage": "weights",
 }

@@ -116,7 +116,7 @@ def describe(config: DriveConfig, plan: StreetPlan) -> dict[str, Any]:
                 [0, 0, 1],
             ],
         },
-        "scene": {
+        "street": {
             "route": motion.route,
             "manoeuvre": motion.manoeuvre,
             "crossing_m": plan.crossing_m,
