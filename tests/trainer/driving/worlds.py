@@ -22,7 +22,9 @@ def write_world(drives: Drives, path: Path, *overrides: str) -> Path:
     words = [word for word in drives.words("vista_phase2_stage1", path.parent) if not word.startswith("stage=")]
     if "model=vista_small" in overrides:
         words = [word for word in words if not word.startswith("model")]
-    recipe, _ = compose_launch("vista_phase2_stage1", [*words, "data.mixture=null", *overrides])
+    recipe, _ = compose_launch(
+        "vista_phase2_stage1", [*words, "data.mixture=null", "data.driving.frame_step=1", *overrides]
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = TASKS["vista"].build(recipe.model)

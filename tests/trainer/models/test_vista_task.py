@@ -90,6 +90,21 @@ def test_clips_begin_with_what_is_given_and_follow_what_is_told():
 
 
 @needs_networks
+def test_layers_that_scale_begin_as_those_that_shift():
+    torch.manual_seed(0)
+    plain = build(PIXELS)
+    scaling = build(PIXELS | {"unet": PIXELS["unet"] | {"scales": True}})
+    block = scaling.unet.down_blocks[0].resnets[0].spatial_res_block
+    half = len(block.time_emb_proj.bias) // 2
+    assert block.time_emb_proj.weight[:half].abs().max() == 0 and block.time_emb_proj.weight[half:].abs().max() > 0
+    with torch.no_grad():
+        block.time_emb_proj.bias[:half] = 0.5
+    batch = windows()
+    made = [model.eval().make(batch, 2, torch.Generator().manual_seed(0), guidance=1.0) for model in (plain, scaling)]
+    assert made[0].shape == made[1].shape and made[1].isfinite().all()
+
+
+@needs_networks
 def test_ids_are_each_clips_own_rate():
     batch = windows() | {"fps": torch.tensor([10.0, 5.0])}
     condition = build(PIXELS).condition(batch)
@@ -147,7 +162,7 @@ def test_published_files_come_in_and_go_out(tmp_path, capsys):
     assert export(out) == 0
     assert (tmp_path / "o").read_bytes() == (tmp_path / "vista.safetensors").read_bytes()
     assert export([*words, "preset=tiny", "frozen=tiny", "unet={frame_values: 2}"]) == 2
-    assert "no published file has weights of model.unet.frame_values" in capsys.readouterr().err
+    assert "no published file has weights of model.unet.frame_values or scales" in capsys.readouterr().err
     assert export([*words, "preset=pixels", "space=pixels"]) == 2
     assert "published files are of latents" in capsys.readouterr().err
 

@@ -29,11 +29,19 @@ class UNetConfig:
     frame_values: int = 0
     """How many numbers tell each frame's motion, by its time embedding; the reference has none. A token tells all
     frames the same, and what differs between them has to be learned; this tells each its own."""
+    scales: bool = False
+    """What layers within frames are told (noise, motion) multiplies their channels too, and is not only added to them
+    (the reference): so a layer does this or that with what it sees. No published names either."""
     recompute: str = "none"
     """What the backward pass computes again instead of keeping it: `none`, or `layer`, a residual block and its
     attention at a time."""
     action_tokens: str = "concat"
     """concat: actions are a part of the picture's token (the reference); separate: each kind is a token of its own."""
+
+    @property
+    def has_published_names(self) -> bool:
+        """Whether files of others have all of its weights."""
+        return not self.frame_values and not self.scales
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.attending) or not self.widths:

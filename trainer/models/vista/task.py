@@ -82,10 +82,10 @@ def load_published(model: Vista, tensors: dict[str, torch.Tensor]) -> None:
     if not model.config.published_unet:
         load_frozen(model, tensors)
         return
-    if model.config.unet.frame_values:
+    if not model.config.unet.has_published_names:
         raise ValueError(
-            "no published file has weights of model.unet.frame_values; take it in with model.unet.frame_values=0, and "
-            "start a stage with them from that (init_from)"
+            "no published file has weights of model.unet.frame_values or scales; take it in with frame_values=0 and "
+            "scales=false, and start a stage with frame_values from that (init_from)"
         )
     world = World(unet=model.unet, autoencoder=model.autoencoder, picture_encoder=model.tower)
     may_lack = [part for part in SVD_LACKS if model.config.unet.with_actions or part != SVD_LACKS[1]]
@@ -94,8 +94,10 @@ def load_published(model: Vista, tensors: dict[str, torch.Tensor]) -> None:
 
 def publish(model: Vista) -> dict[str, torch.Tensor]:
     """The weights under the names of vista.safetensors, for others; ValueError for a network that has none there."""
-    if model.config.unet.frame_values:
-        raise ValueError("model.unet.frame_values has no published names, so these weights cannot be published")
+    if not model.config.unet.has_published_names:
+        raise ValueError(
+            "model.unet.frame_values and scales have no published names; these weights cannot be published"
+        )
     frozen = model.autoencoder
     world = World(unet=model.unet, autoencoder=frozen, condition_encoder=frozen, picture_encoder=model.tower)
     named = publish_world(world).items()  # the file has the condition's encoder too, and no two names share memory

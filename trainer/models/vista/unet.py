@@ -10,7 +10,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
-from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -40,6 +40,16 @@ def _run(first: nn.Module | None, second: nn.Module | None, hidden: torch.Tensor
     return hidden
 
 
+def let_scale(block: ResnetBlock2D) -> None:
+    """Let what a block is told scale its channels, in the beginning by 1, and shift them, in place."""
+    told = block.time_emb_proj
+    block.time_embedding_norm = "scale_shift"
+    block.time_emb_proj = nn.Linear(told.in_features, 2 * told.out_features)
+    with torch.no_grad():
+        block.time_emb_proj.weight[: told.out_features].zero_()
+        block.time_emb_proj.bias[: told.out_features].zero_()
+
+
 class VistaUNet(UNetSpatioTemporalConditionModel):
     """The network: its answer to scaled noisy latents, whose skip and scale `trainer.models.vista.edm` knows."""
 
@@ -64,6 +74,8 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
             if isinstance(block, SpatioTemporalResBlock):
                 for norm in (layer for layer in block.modules() if isinstance(layer, nn.GroupNorm)):
                     norm.eps = RESIDUAL_EPS
+                if config.scales:
+                    let_scale(block.spatial_res_block)
         self.given_time_embedding = TimestepEmbedding(config.widths[0], 4 * config.widths[0])
         self.given_time_embedding.load_state_dict(self.time_embedding.state_dict())
         if config.frame_values:
