@@ -104,6 +104,28 @@ def test_layers_that_scale_begin_as_those_that_shift():
     assert made[0].shape == made[1].shape and made[1].isfinite().all()
 
 
+class Silent(torch.nn.Module):
+    """A network that says nothing."""
+
+    def forward(self, latents: torch.Tensor, *_, **__) -> torch.Tensor:
+        return torch.zeros_like(latents[:, :, :3])
+
+
+@needs_networks
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_around_its_first_frame_a_network_that_says_nothing_makes_that_and_noise(guidance):
+    objective = PIXELS["objective"] | {"sigma_data": 0.05}
+    model, batch = build(PIXELS | {"around_first": True, "objective": objective}), windows()
+    model.unet = Silent()
+    made = model.make(batch, 20, torch.Generator().manual_seed(0), guidance=guidance)
+    first = scale_frames(batch["frames"][:, :1])
+    assert 0.02 < (made - first)[:, 1:].std() < 0.06 and (made - first).abs().max() < 0.4
+    later = model.continued(model.condition(batch), -first.expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(later.start, -first[:, 0])
+    with pytest.raises(ValueError, match="around_first=true is for"):
+        read_config({"around_first": True})
+
+
 @needs_networks
 def test_ids_are_each_clips_own_rate():
     batch = windows() | {"fps": torch.tensor([10.0, 5.0])}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from trainer.models.vista.actions import ACTIONS, NUM_FEATURES, NUM_VALUES, drop_actions, encode_actions, sinusoids
+from trainer.models.vista.edm import denoise
 
 DROP_RATE = 0.15
 """How often training leaves out the token, the latent and each action, each for itself: for guidance when sampling."""
@@ -23,7 +24,8 @@ class Condition:
     """Of B clips: the first frame's token (B, D) and latent (B, C, H, W), actions (B, 19) where present (B, 5), and
     ids (B, 3). The latent is the mode of the autoencoder, without the factor that scales latents of videos.
 
-    For a network with `frame_values` also motion (B, T, K), numbers of each frame, of the clips of `moves` (B,)."""
+    For a network with `frame_values` also motion (B, T, K), numbers of each frame, of the clips of `moves` (B,).
+    `start` (B, C, H, W) is what clips are taken to be where the network says nothing, None: zero; never left out."""
 
     token: torch.Tensor
     latent: torch.Tensor
@@ -32,6 +34,7 @@ class Condition:
     ids: torch.Tensor
     motion: torch.Tensor | None = None
     moves: torch.Tensor | None = None
+    start: torch.Tensor | None = None
 
 
 def describe(
@@ -82,6 +85,21 @@ def drop(condition: Condition, rate: float, generator: torch.Generator) -> Condi
         present=drop_actions(condition.present, rate, generator),
         moves=None if condition.moves is None else drop_actions(condition.moves[:, None], rate, generator)[:, 0],
     )
+
+
+def denoise_with(
+    answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    condition: Condition,
+    noisy: torch.Tensor,
+    sigma: torch.Tensor,
+    sigma_data: float,
+) -> torch.Tensor:
+    """What is under the noise of clips (B, T, C, H, W) at levels (B,), by what `attach` made, around the condition's
+    start: the same shape."""
+    if condition.start is None:
+        return denoise(answer, noisy, sigma, sigma_data)
+    start = condition.start.to(noisy)[:, None]
+    return start + denoise(answer, noisy - start, sigma, sigma_data)
 
 
 def join_tokens(condition: Condition, tokens: str | None) -> torch.Tensor:

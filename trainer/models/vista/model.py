@@ -74,12 +74,16 @@ class Vista(nn.Module):
         if self.config.unet.frame_values:
             motion = (add_up(batch["motion"], self.config.motion_factors), batch["moves"])
         found = describe(token, latent, (batch["values"], batch["present"]), motion=motion)
-        return replace(found, ids=torch.cat([batch["fps"].to(found.ids)[:, None] - 1, found.ids[:, 1:]], dim=1))
+        start = latent if self.config.around_first else None
+        return replace(
+            found, start=start, ids=torch.cat([batch["fps"].to(found.ids)[:, None] - 1, found.ids[:, 1:]], dim=1)
+        )
 
     def continued(self, condition: Condition, carried: torch.Tensor) -> Condition:
         """The condition of a round that begins with the last frames (B, n, C, h, w) of the one before."""
         if self.autoencoder is None:
-            return replace(condition, latent=carried[:, 0])
+            start = None if condition.start is None else carried[:, 0]
+            return replace(condition, latent=carried[:, 0], start=start)
         with torch.no_grad(), _in_full_precision(carried):
             return continue_condition(self.autoencoder, self.tower, condition, carried)
 

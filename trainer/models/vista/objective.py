@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.models.vista import edm
-from trainer.models.vista.conditions import DROP_RATE, Condition, Network, attach, drop
+from trainer.models.vista.conditions import DROP_RATE, Condition, Network, attach, denoise_with, drop
 from trainer.models.vista.losses import DYNAMICS_NORMS, diffusion_loss, structure_loss
 from trainer.models.vista.priors import CONDITION_WEIGHTS, draw_num_conditions, mask_conditions, replace
 
@@ -74,7 +74,7 @@ def losses_at(
     (B, T)."""
     noisy = replace(clean + sigma.view(-1, 1, 1, 1, 1) * noise, clean, given)
     answer = attach(network, condition, given, tokens)
-    prediction = replace(edm.denoise(answer, noisy, sigma, config.sigma_data), clean, given)
+    prediction = replace(denoise_with(answer, condition, noisy, sigma, config.sigma_data), clean, given)
     weight = edm.weigh(sigma, config.sigma_data)
     losses = {"diffusion_loss": diffusion_loss(prediction, clean, weight, dynamics_norm=config.dynamics_norm)}
     if config.lambda_structure:

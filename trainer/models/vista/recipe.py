@@ -33,6 +33,10 @@ class VistaConfig:
     largest_sigma: float = 700.0
     """Noise level at which sampling begins."""
     smallest_sigma: float = 0.002
+    around_first: bool = False
+    """Noise is taken off what changes since the first frame, and not off frames: where a network knows nothing it says
+    the first frame, which a small one then need not learn. For pixels; objective.sigma_data is that of changes.
+    The reference has no such."""
     motion_factors: tuple[float, float] = (1.0, 20.0)
     """With unet.frame_values=2 each frame is told how far the camera has moved since the first, metres, and how far it
     has turned to the left, radians, times these."""
@@ -43,6 +47,8 @@ class VistaConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)}: {suggestion(getattr(self, name), known)}")
         if self.unet.frame_values not in (0, 2):
             raise ValueError(f"model.unet.frame_values={self.unet.frame_values}: use 2 (moved, turned), or 0 for none")
+        if self.around_first and self.space != "pixels":
+            raise ValueError("model.around_first=true is for model.space=pixels; set it to false")
         if not 0 < self.smallest_sigma < self.largest_sigma:
             raise ValueError(f"model.smallest_sigma={self.smallest_sigma} must be above 0 and below largest_sigma")
         channels = self.channels

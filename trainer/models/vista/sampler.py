@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from trainer.models.vista import edm
-from trainer.models.vista.conditions import Condition, Network, attach, without
+from trainer.models.vista.conditions import Condition, Network, attach, denoise_with, without
 from trainer.models.vista.priors import mask_conditions, replace
 
 Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -47,14 +47,15 @@ def make_denoiser(
 
     Both are asked one after the other, by which a clip twice as large fits. Where all scales are 1, only the first.
     """
-    led = attach(network, condition, given, tokens)
-    free = attach(network, without(condition), given, tokens) if bool((scales != 1).any()) else None
+    unled = without(condition)
+    led, free = (attach(network, each, given, tokens) for each in (condition, unled))
+    is_led = bool((scales != 1).any())
 
     def denoise(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        found = edm.denoise(led, noisy, sigma, sigma_data)
-        if free is None:
+        found = denoise_with(led, condition, noisy, sigma, sigma_data)
+        if not is_led:
             return found
-        plain = edm.denoise(free, noisy, sigma, sigma_data)
+        plain = denoise_with(free, unled, noisy, sigma, sigma_data)
         return plain + scales.to(found).view(1, -1, 1, 1, 1) * (found - plain)
 
     return denoise
