@@ -26,8 +26,9 @@ RENDER_MODULES = (
 )  # fmt: skip
 """Whose code decides a clip's bytes; what the recipe holds is in the digest by its values."""
 DRIVE_MODULES = (
-    "compat", "folder", "sources", "textures", "driving/motion", "driving/paths", "driving/render", "driving/solids",
-    "driving/stage", "driving/street", "driving/surfaces",
+    "compat", "folder", "sources", "textures", "driving/houses", "driving/motion", "driving/painting", "driving/paths",
+    "driving/render", "driving/roads", "driving/solids", "driving/stage", "driving/street", "driving/surfaces",
+    "driving/things",
 )  # fmt: skip
 """The same of a drive."""
 NUM_ATTEMPTS = 4

@@ -8,6 +8,7 @@ rollout are `<key>/<told>`, (T, H, W, 3) uint8. Of what is told: TOLD.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +28,8 @@ SIZES = ("num_frames", "frame_step", "height", "width", "num_given")
 """Settings that every file has, at least 1: frames of a window, every how many-th of the clip's, pixels, and how many
 first frames are given and not made."""
 HEADER = ("format", "model", "weights_sha256", "dataset_digest", "settings", "rollouts")
+LARGEST_HEADER = 1 << 28
+"""Bytes that a field of the header may have: what comes from elsewhere may claim more than there is memory."""
 MAKE_AGAIN = "make it again (python -m trainer.predict_drives, or python -m eval drives-copy)"
 
 
@@ -115,6 +118,10 @@ class Rollouts:
         if not self.path.is_file():
             raise ValueError(f"{self.path}: not there; {MAKE_AGAIN}")
         try:
+            with zipfile.ZipFile(self.path) as archive:
+                self._sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            if any(self._sizes.get(f"{name}.npy", 0) > LARGEST_HEADER for name in HEADER):
+                raise ValueError("its header is larger than any")
             self._archive = np.load(self.path, allow_pickle=False)
             fields = {name: str(self._archive[name]) for name in HEADER}
             self.settings: dict[str, Any] = json.loads(fields["settings"])
@@ -135,13 +142,15 @@ class Rollouts:
     def frames(self, key: str, told: str) -> np.ndarray:
         """The frames (T, H, W, 3) uint8 of a rollout; ValueError where it is missing or damaged."""
         self._row(key, told)
+        expected = shape_of(self.settings)
+        if self._sizes.get(f"{key}/{told}.npy", 0) > math.prod(expected) + 4096:
+            raise ValueError(f"{self.path}: {key}, told {told}, is larger than its settings say; {MAKE_AGAIN}")
         try:
             frames = self._archive[f"{key}/{told}"]
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
             raise ValueError(
                 f"{self.path}: the rollout {key}, told {told}, is damaged ({error}); {MAKE_AGAIN}"
             ) from None
-        expected = shape_of(self.settings)
         if frames.dtype != np.uint8 or frames.shape != expected:
             raise ValueError(f"{self.path}: frames of {key} have shape {frames.shape}, not {expected}; {MAKE_AGAIN}")
         return frames

@@ -109,6 +109,13 @@ def speed_at(times_s: np.ndarray, knots_s: np.ndarray, knots_mps: np.ndarray) ->
     return knots_mps[before] + share * (knots_mps[after] - knots_mps[before])
 
 
+def pose_of(place_m: np.ndarray, yaw: float, config: DriveConfig) -> np.ndarray:
+    """Camera to world (3, 4) of the car at a place (2,); the camera's axes are x right, y down, z forward."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    right, down, forward = (sin, -cos, 0), (0, 0, -1), (cos, sin, 0)
+    return np.stack([right, down, forward, (*place_m, config.camera_height_m)], -1)
+
+
 def _yaw_at_zero(along: np.ndarray, turn: np.ndarray) -> float:
     """The direction at length 0 of a path that comes along x: a clip may begin within a turn."""
     turned = np.concatenate([[0], np.cumsum((turn[1:] + turn[:-1]) / 2 * np.diff(along))])

@@ -18,7 +18,8 @@ import numpy as np
 
 from generation import folder
 from generation.driving.config import DriveConfig
-from generation.driving.stage import Stage, pose_of
+from generation.driving.motion import pose_of
+from generation.driving.stage import Stage
 from generation.driving.street import StreetPlan, make_rng, plan_street
 from generation.jobs import answer_jobs
 from generation.sources import BadAssetError, check_archives, find_manifests, ids_of_split, read_assets

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generation.driving.houses import House
 from generation.driving.motion import LANE_M
 from generation.driving.paths import Path
-from generation.driving.street import CARS, HALF_ROAD_M, PAVEMENT_M, House, Tree
+from generation.driving.roads import HALF_ROAD_M, PAVEMENT_M
+from generation.driving.street import Tree
 from generation.driving.surfaces import FRONT_M, GROUND_M
+from generation.driving.things import CARS
 
 QUAD_M = 1.0
 """Length of a strip's faces along the road."""

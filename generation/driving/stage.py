@@ -1,8 +1,7 @@
-"""A planned street in Blender: meshes, materials, light, camera. Renderer side: imports bpy."""
+"""A planned street in Blender: what is on it, its light, its camera. Renderer side: imports bpy."""
 
 import colorsys
 import json
-import math
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,12 @@ import numpy as np
 from generation import compat
 from generation.driving import solids, surfaces
 from generation.driving.config import DriveConfig
-from generation.driving.solids import Mesh
-from generation.driving.street import CARS, StreetPlan, Thing
+from generation.driving.motion import pose_of
+from generation.driving.painting import PAINT, add_object, make_image, make_painted, make_plain
+from generation.driving.street import StreetPlan
+from generation.driving.things import CARS, Thing
 from generation.sources import archive_path, find_manifests
 
-PAINT = {
-    "light": (0.85, 0.85, 0.8),
-    "dark": (0.05, 0.05, 0.06),
-    "glass": (0.06, 0.09, 0.13),
-    "trunk": (0.16, 0.1, 0.06),
-}
-"""Linear RGB of what has no picture."""
 SUN_STRENGTH, SKY_STRENGTH = 3.2, 1.0
 SENSOR_MM = 36.0
 
@@ -81,13 +75,6 @@ class Stage:
         return np.stack(seen)
 
 
-def pose_of(place_m: np.ndarray, yaw: float, config: DriveConfig) -> np.ndarray:
-    """Camera to world (3, 4) of the car at a place (2,); the camera's axes are x right, y down, z forward."""
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    right, down, forward = (sin, -cos, 0), (0, 0, -1), (cos, sin, 0)
-    return np.stack([right, down, forward, (*place_m, config.camera_height_m)], -1)
-
-
 def _set_up(scene: Any, config: DriveConfig, threads: int, seed: int) -> None:
     scene.render.engine = "CYCLES"
     compat.choose_device(scene, config.device)
@@ -123,7 +110,7 @@ def _light(scene: Any, plan: StreetPlan) -> None:
     place, turned = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeMapping")
     turned.inputs["Rotation"].default_value = (0.0, 0.0, plan.sky_turn)
     sky = nodes.new("ShaderNodeTexEnvironment")
-    sky.image = _image("sky", surfaces.make_sky(plan.sky))
+    sky.image = make_image("sky", surfaces.make_sky(plan.sky))
     nodes["Background"].inputs["Strength"].default_value = SKY_STRENGTH
     links.new(place.outputs["Generated"], turned.inputs["Vector"])
     links.new(turned.outputs["Vector"], sky.inputs["Vector"])
@@ -133,24 +120,24 @@ def _light(scene: Any, plan: StreetPlan) -> None:
 def _build_ground(plan: StreetPlan) -> None:
     tiles = surfaces.make_ground(plan.ground)
     for name, mesh in solids.pave(plan.roads, plan.crossing_m).items():
-        material = _painted(name, tiles[name]) if name in tiles else _plain(name, PAINT[name])
-        _add(name, [(mesh, material)])
+        material = make_painted(name, tiles[name]) if name in tiles else make_plain(name, PAINT[name])
+        add_object(name, [(mesh, material)])
 
 
 def _build_houses(plan: StreetPlan) -> None:
     for front in sorted({house.front for house in plan.houses}):
         mesh = solids.join([solids.build(house) for house in plan.houses if house.front == front])
-        _add(f"houses {front}", [(mesh, _painted(f"front {front}", surfaces.make_front(front)))])
+        add_object(f"houses {front}", [(mesh, make_painted(f"front {front}", surfaces.make_front(front)))])
 
 
 def _plant_trees(plan: StreetPlan) -> None:
     if not plan.trees:
         return
     trunks, crowns = zip(*(solids.plant(tree) for tree in plan.trees), strict=True)
-    _add("trunks", [(solids.join(list(trunks)), _plain("trunk", PAINT["trunk"]))])
+    add_object("trunks", [(solids.join(list(trunks)), make_plain("trunk", PAINT["trunk"]))])
     hue = float(np.mean([tree.hue for tree in plan.trees]))
     leaves = surfaces.make_leaves(plan.ground) * np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.75))
-    _add("crowns", [(solids.join(list(crowns)), _painted("leaves", np.rint(leaves).astype(np.uint8)))])
+    add_object("crowns", [(solids.join(list(crowns)), make_painted("leaves", np.rint(leaves).astype(np.uint8)))])
 
 
 def _put_things(plan: StreetPlan, assets: Path, scratch: Path) -> list[tuple[Any, Thing]]:
@@ -171,9 +158,9 @@ def _pose_thing(item: Any, thing: Thing, frame: int) -> None:
 
 
 def _add_car(thing: Thing) -> Any:
-    paint = _plain("paint", thing.colour)
-    materials = {"paint": paint} | {name: _plain(name, PAINT[name]) for name in ("glass", "dark")}
-    item = _add(thing.kind, [(mesh, materials[name]) for name, mesh in solids.make_car(thing.kind).items()])
+    paint = make_plain("paint", thing.colour)
+    materials = {"paint": paint} | {name: make_plain(name, PAINT[name]) for name in ("glass", "dark")}
+    item = add_object(thing.kind, [(mesh, materials[name]) for name, mesh in solids.make_car(thing.kind).items()])
     item["height_m"] = 0.03
     return item
 
@@ -195,58 +182,3 @@ def _add_asset(thing: Thing, manifest: Path, scratch: Path) -> Any:
     item.rotation_mode, item.scale = "XYZ", (scale,) * 3
     item["height_m"] = float(0.03 - scale * low[2])
     return item
-
-
-def _add(name: str, parts: list[tuple[Mesh, Any]]) -> Any:
-    """A Blender object of meshes, each with its material."""
-    import bpy
-
-    mesh = solids.join([part for part, _ in parts])
-    data = bpy.data.meshes.new(name)
-    data.from_pydata(mesh.vertices.tolist(), [], mesh.faces.tolist())
-    data.uv_layers.new().data.foreach_set("uv", mesh.uv.astype(np.float32).ravel())
-    for _, material in parts:
-        data.materials.append(material)
-    which = np.repeat(np.arange(len(parts)), [len(part.faces) for part, _ in parts])
-    data.polygons.foreach_set("material_index", which.astype(np.int32))
-    item = bpy.data.objects.new(name, data)
-    bpy.context.scene.collection.objects.link(item)
-    return item
-
-
-def _plain(name: str, colour: tuple[float, ...]) -> Any:
-    """A material that scatters light evenly, of a linear colour."""
-    import bpy
-
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    nodes = material.node_tree.nodes
-    nodes.clear()
-    diffuse, output = nodes.new("ShaderNodeBsdfDiffuse"), nodes.new("ShaderNodeOutputMaterial")
-    diffuse.name = "Diffuse"
-    diffuse.inputs["Color"].default_value = (*colour, 1.0)
-    material.node_tree.links.new(diffuse.outputs["BSDF"], output.inputs["Surface"])
-    return material
-
-
-def _painted(name: str, picture: np.ndarray) -> Any:
-    """A material with a picture (H, W, 3) uint8 that repeats."""
-    material = _plain(name, (0.5, 0.5, 0.5))
-    nodes = material.node_tree.nodes
-    texture = nodes.new("ShaderNodeTexImage")
-    texture.image = _image(name, picture)
-    material.node_tree.links.new(texture.outputs["Color"], nodes["Diffuse"].inputs["Color"])
-    return material
-
-
-def _image(name: str, picture: np.ndarray) -> Any:
-    """A picture (H, W, 3) uint8, top row first, as Blender's: bottom row first, with alpha."""
-    import bpy
-
-    height, width = picture.shape[:2]
-    pixels = np.ones((height, width, 4), np.float32)
-    pixels[..., :3] = picture[::-1] / np.float32(255)
-    image = bpy.data.images.new(name, width, height)
-    image.pixels.foreach_set(pixels.ravel())
-    image.update()
-    return image

@@ -19,9 +19,8 @@ DRIVES = {"source": "render", "recipe": "driving", "clips_per_shard": 4, "num_cl
 HELDOUT = DRIVES | {"split": "test", "num_clips": 4, "first_seed": 1000}
 SMALL = [
     "model=vista_pixels", "data=driving_small", "data.dataset=train_drives", "data.mixture=null",
-    "data.driving.num_frames=5", "data.driving.frame_step=1", "validation.dataset=null",
-    "training.keep=last", "training.num_epochs=null",
-    "training.num_steps=4", "cluster.gpus_per_process=0",
+    "data.driving.num_frames=5", "data.driving.frame_step=1", "validation.dataset=null", "training.keep=last",
+    "training.num_epochs=null", "training.num_steps=4", "cluster.gpus_per_process=0",
 ]  # fmt: skip
 SIZES = ([24, 32], [24, 32], [36, 48])
 CONFIG = {

@@ -4,7 +4,6 @@ Legend: T frames of a window, H W pixels of the network's frames.
 """
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,8 +11,9 @@ from shards import Clip, ClipStore
 from shards.driving.actions import SHAPES, Actions, values_of
 from shards.driving.drive import Drive
 from shards.driving.frames import fit_frames
+from shards.driving.motion import steps_of
 from shards.driving.sampling import COMPLETE_AGAIN, TURNS_AGAIN, repetitions_of
-from shards.driving.window import actions_of_window, to_ground
+from shards.driving.window import actions_of_window
 from trainer.batch import Sample
 from trainer.config import DataConfig
 from trainer.driving.config import DrivingData
@@ -118,11 +118,8 @@ def pack(actions: Actions, data: DrivingData) -> Sample:
 
 
 def motion_of(camera_to_world: np.ndarray) -> np.ndarray:
-    """(T, 2) float32 of poses (T, 3, 4): metres ahead, in the axes of the frame before, and radians of turn to the left
-    since then; zero in the first frame."""
-    ahead = [to_ground(before, pose[:2, 3])[1] for before, pose in pairwise(camera_to_world)]
-    heading = np.unwrap(np.arctan2(camera_to_world[:, 1, 2], camera_to_world[:, 0, 2]))
-    return np.stack([[0.0, *ahead], [0.0, *np.diff(heading)]], -1).astype(np.float32)
+    """(T, 2) float32 of poses (T, 3, 4): metres ahead and radians of turn to the left since the frame before."""
+    return steps_of(camera_to_world).astype(np.float32)
 
 
 def keep_one_kind(actions: Actions, rng: np.random.Generator) -> Actions:

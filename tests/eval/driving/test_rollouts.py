@@ -107,6 +107,27 @@ def test_other_files_are_refused(tmp_path):
         read_rollouts(write(tmp_path / "r.npz")).frames("clip-7", TRUE)
 
 
+def rewrite(path, change):
+    """The file with `change` of its arrays, a function of name and array."""
+    with np.load(path) as archive:
+        np.savez(path, **{name: change(name, archive[name]) for name in archive.files})
+    return path
+
+
+def test_frames_that_are_not_as_the_settings_say_are_refused(tmp_path):
+    large = rewrite(write(tmp_path / "a.npz"), lambda name, a: np.zeros(99999, np.uint8) if "/" in name else a)
+    with pytest.raises(ValueError, match="larger than its settings"):
+        read_rollouts(large).frames("clip-0", TRUE)
+    other = rewrite(write(tmp_path / "b.npz"), lambda name, a: a[:2] if "/" in name else a)
+    with pytest.raises(ValueError, match="have shape"):
+        read_rollouts(other).frames("clip-0", TRUE)
+    old = rewrite(
+        write(tmp_path / "c.npz"), lambda name, a: np.array("frameline-rollouts/0") if name == "format" else a
+    )
+    with pytest.raises(ValueError, match="expected 'frameline-rollouts/1'"):
+        read_rollouts(old)
+
+
 def test_one_clip_has_no_other():
     with pytest.raises(ValueError, match="no other clip"):
         other_key(["clip-0"], "clip-0")

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 
 from generation.driving.config import DriveConfig
+from generation.driving.houses import corners_of, is_overlapping
 from generation.driving.motion import LANE_M
+from generation.driving.roads import HALF_ROAD_M
 from generation.driving.solids import build, make_car, pave, plant
-from generation.driving.street import (
-    CARS,
-    HALF_ROAD_M,
-    corners_of,
-    is_overlapping,
-    make_rng,
-    plan_street,
-    styles,
-)
+from generation.driving.street import make_rng, plan_street, styles
 from generation.driving.surfaces import make_front, make_ground, make_sky
+from generation.driving.things import CARS
 
 ASSETS = [f"object_{n}" for n in range(9)]
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from generation.driving.config import MANOEUVRES, DriveConfig, parse_drive
-from generation.driving.motion import STEERING_RATIO, WHEEL_BASE_M, draw_motion
+from generation.driving.motion import STEERING_RATIO, WHEEL_BASE_M, draw_motion, pose_of
 from generation.driving.paths import bend, follow, sample
-from generation.driving.render import pose_of
 from shards.driving.drive import Drive
 from shards.driving.motion import commands_of, speeds_of, yaw_rates_of
 from shards.driving.window import trajectory_of
