@@ -1,13 +1,18 @@
 """Scores of models whose behaviour is known: one that follows, one that does not, one whose tellings are swapped."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from eval.driving.columns import METRICS
 from eval.driving.copying import write_copies
 from eval.driving.score import read_driving_score, score_rollouts, write_driving_score
+from eval.driving.table import read_driving_tables, render_driving_markdown
+from shards import pack_clips, write_index
+from shards.driving.drive import Drive
 from tests.eval.driving.conftest import SIZES, write_rollouts
+from tests.eval.driving.street import street_clip
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,21 @@ def test_rollouts_of_another_truth_are_refused(street, tmp_path):
         (tmp_path / shard.name).symlink_to(shard)
     with pytest.raises(ValueError, match="another truth"):
         score_rollouts(path, other)
+
+
+def test_drives_without_poses_have_likeness_alone(tmp_path):
+    clip = street_clip("alone", 0, size=(24, 36))
+    clip = replace(clip, drive=Drive(times_s=clip.drive.times_s))
+    pack_clips([clip], tmp_path / "set" / "shard-000000", "png")
+    index = tmp_path / "set" / "index.json"
+    write_index([tmp_path / "set" / "shard-000000.json"], "set", index)
+    score = score_rollouts(write_copies(index, tmp_path / "c.npz", SIZES), index)
+    assert score["mean"].keys() == {"psnr_none", "ssim_none", "psnr_copy", "ssim_copy"}
+    assert score["scales"] == {"metres": None, "radians_per_pixel": None}
+    assert set(score["interval"].values()) == {None}  # of one clip nothing can be said
+    write_driving_score(score, tmp_path / "s.json")
+    text = render_driving_markdown(read_driving_tables([tmp_path / "s.json"]))
+    assert "### Motion" not in text and "| copy | n/a | n/a |" in text
 
 
 @pytest.mark.parametrize(
