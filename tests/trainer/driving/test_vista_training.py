@@ -109,7 +109,7 @@ def test_latents_need_their_frozen_networks(drives, tmp_path, capsys):
     words = drives.words("vista_phase1", tmp_path, *PHASE_1, "model.space=latents", "model.preset=tiny")
     words = [word for word in words if not word.startswith("model.unet.w")]
     words += ["model.unet.widths=[32,64]", "model.unet.attending=[true,true]", "data.driving.height=16"]
-    words += ["data.driving.width=16", "model.objective.sigma_data=1.0"]
+    words += ["data.driving.width=16", "model.objective.sigma_data=1.0", "model.around_first=false"]
     tiny = [*words, "model.frozen=tiny"]
     assert main([*words, "+model.unet.context_width=1024"]) == 2
     assert "its autoencoder and its tower are not trained; set model.published" in capsys.readouterr().err
