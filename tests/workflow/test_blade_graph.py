@@ -207,11 +207,13 @@ def test_the_guides_scale_is_planned_through_slurm(made):
         assert f"results/{name}/table.md" in told
 
 
-def test_the_hours_preset_learns_from_the_same_data_sets_for_longer():
+def test_the_hours_preset_learns_from_the_same_people_for_longer():
     folder = Path(__file__).resolve().parents[2] / "config"
     default, hour = (yaml.safe_load((folder / name).read_text()) for name in ("config.yaml", "blade_hour.yaml"))
     assert hour["bodies"] == default["bodies"]
-    assert hour["datasets"] == {name: default["datasets"][name] for name in hour["datasets"]}
+    more, *rest = (hour["datasets"][name] for name in ("people_more", "people_validation", "people_heldout"))
+    assert rest == [default["datasets"][name] for name in ("people_validation", "people_heldout")]
+    assert more == default["datasets"]["people_small"] | {"num_clips": 1024}
     assert hour["benchmarks"]["people_heldout"] == default["benchmarks"]["people_heldout"]
     for stage in (FIRST, SECOND):
         overrides = (one["stages"][stage]["overrides"] for one in (default, hour))
