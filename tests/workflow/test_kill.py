@@ -32,10 +32,10 @@ pytestmark = [
 ]
 
 
-def start(root: Path) -> subprocess.Popen:
+def start(root: Path, command: list[str] = COMMAND) -> subprocess.Popen:
     with (root / "out.log").open("ab") as log:
         return subprocess.Popen(
-            COMMAND, cwd=root, env=environment_of(root), stdout=log, stderr=log, start_new_session=True
+            command, cwd=root, env=environment_of(root), stdout=log, stderr=log, start_new_session=True
         )
 
 
@@ -65,11 +65,11 @@ def wait_for(pattern: str, root: Path, process: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
-def finish(root: Path) -> None:
+def finish(root: Path, command: list[str] = COMMAND) -> None:
     """Run to the end; a killed Snakemake leaves its lock, and says so."""
-    unlock = [*COMMAND, "--unlock"]
+    unlock = [*command, "--unlock"]
     subprocess.run(unlock, cwd=root, env=environment_of(root), check=True, capture_output=True, timeout=60)
-    process = start(root)
+    process = start(root, command)
     assert process.wait(timeout=900) == 0, (root / "out.log").read_text()[-4000:]
 
 
