@@ -30,7 +30,7 @@ class Drives:
         return [
             f"stage={stage}", "model=vista_pixels", "data=driving_small", "data.dataset=drives",
             *(f"model.{key}={value}" for key, value in TINY.items()), "data.driving.height=8", "data.driving.width=16",
-            "data.driving.num_frames=4", "training.num_steps=4", "training.batch_size=2",
+            "data.driving.num_frames=4", "data.driving.one_kind=false", "training.num_steps=4", "training.batch_size=2",
             "training.accumulation_steps=1", "training.strategy=ddp", "training.threads=1", "logging.log_every=1",
             "optimizer.warmup_steps=2", "optimizer.learning_rate=1.0e-3", "validation.dataset=null",
             f"paths.shards_root={self.root}", f"paths.run_root={folder / 'runs'}",
