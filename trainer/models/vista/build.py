@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from trainer.models.vista.config import AutoencoderConfig, PictureConfig, UNetConfig
+from trainer.models.vista.convolution import flatten_convolutions
 
 if TYPE_CHECKING:
     from trainer.models.vista.unet import VistaUNet
@@ -23,12 +24,14 @@ def make_unet(config: UNetConfig) -> "VistaUNet":
 
 def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
     """diffusers' AutoencoderKLTemporalDecoder with fresh weights; ValueError where diffusers is not installed."""
-    return import_diffusers().AutoencoderKLTemporalDecoder(
+    network = import_diffusers().AutoencoderKLTemporalDecoder(
         block_out_channels=config.widths,
         down_block_types=("DownEncoderBlock2D",) * len(config.widths),
         layers_per_block=config.blocks_per_level,
         latent_channels=config.latent_channels,
     )
+    flatten_convolutions(network)
+    return network
 
 
 def make_picture_encoder(config: PictureConfig) -> nn.Module:
