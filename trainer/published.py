@@ -23,13 +23,13 @@ FILES_OF_A_FOLDER = (f"model.safetensors{INDEX}", "model.safetensors", f"pytorch
 """What holds the weights of a folder, of which the first is taken. DeepSpeed's zero_to_fp32 makes such folders."""
 
 
-def read_published(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a torch or .safetensors file, without the prefixes of wrappers.
+def read_published(path: Path, beginnings: tuple[str, ...] = ("",)) -> dict[str, torch.Tensor]:
+    """The state dict of a torch or .safetensors file, without the prefixes of wrappers: keys that begin so, or all.
 
     Also of many files: of an .index.json beside them, which says in which each key is, or of the folder of either.
     Raises ValueError for a file that cannot be read, that asks for code, or that holds no finite state dict.
     """
-    content = _read(_file_of(path))
+    content = _read(_file_of(path), beginnings)
     for name in NESTED_UNDER:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -39,6 +39,8 @@ def read_published(path: Path) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     for key, value in content.items():
         name = _without_prefixes(str(key))
+        if not name.startswith(beginnings):
+            continue
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{path}: '{key}' is a {type(value).__name__}, no tensor; this is no state dict")
         if name in tensors:
@@ -58,10 +60,10 @@ def _file_of(path: Path) -> Path:
     return found[0]
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, beginnings: tuple[str, ...] = ("",)) -> Any:
     if path.name.endswith(INDEX):
         return _read_indexed(path)
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    return _read_safetensors(path, beginnings) if path.suffix == ".safetensors" else _read_torch(path)
 
 
 def _read_indexed(path: Path) -> dict[str, torch.Tensor]:
@@ -107,9 +109,10 @@ def _read_torch(path: Path) -> Any:
         raise ValueError(f"{path}: refused: {reason}") from None
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, beginnings: tuple[str, ...]) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            keys = [key for key in file.keys() if _without_prefixes(key).startswith(beginnings)]  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch it again") from None

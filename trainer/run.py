@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from shards import ClipStore
 from shards.files import sha256_of, write_bytes
 from shards.shelf import find_shelf
 from trainer.config import Paths, Recipe, as_dict, recipe_digest
+from trainer.driving.latents import latents_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,9 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
     if recipe.training.keep == "best":
         parts["validation_index"] = sha256_of(validation_index)
     parts |= {"mixture": [sha256_of(path) for path in mixed]} if mixed else {}
+    if recipe.data.driving and recipe.data.driving.latents:
+        stores = map(ClipStore, mixed or [index])
+        parts["latents"] = [latents_of(store, recipe.data.driving).sha256 for store in stores]
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Run(
         identity=identity,

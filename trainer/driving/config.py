@@ -25,6 +25,9 @@ class DrivingData:
     """A sample tells one kind of action, drawn evenly from those that are known (the reference); false: all of them."""
     flip: bool = False
     """Mirror half of the samples: left and right change places in frames and in actions."""
+    latents: str | None = None
+    """A folder of latents: of each data set a folder that `python -m trainer.encode_latents` wrote, or the graph does.
+    Samples then hold those instead of frames, and no step runs the frozen networks. null: frames."""
     command_numbers: dict[str, int] = field(default_factory=lambda: {name: n for n, name in enumerate(COMMANDS)})
     """The number by which the model is told each command; they differ between data sets, so they are the model's."""
 
@@ -32,6 +35,11 @@ class DrivingData:
         for name, lowest in {"height": 1, "width": 1, "num_frames": 2, "stride": 1, "frame_step": 1}.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"data.driving.{name}={getattr(self, name)} must be at least {lowest}")
+        if self.flip and self.latents:
+            raise ValueError(
+                "data.driving.flip=true with latents: a mirrored latent is none of the mirrored frame; set flip=false, "
+                "or latents=null"
+            )
         numbers = self.command_numbers
         if set(numbers) != set(COMMANDS) or not all(type(number) is int for number in numbers.values()):
             raise ValueError(f"data.driving.command_numbers={numbers}: give a whole number to each of {list(COMMANDS)}")

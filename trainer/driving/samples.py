@@ -17,6 +17,7 @@ from shards.driving.window import actions_of_window
 from trainer.batch import Sample
 from trainer.config import DataConfig
 from trainer.driving.config import DrivingData
+from trainer.driving.latents import latents_of
 from trainer.models.vista.actions import pack_actions
 
 DRAWS = 64
@@ -35,8 +36,9 @@ def make_drive_sample(store: ClipStore, number: int, config: DataConfig, rng: np
     """One training sample of a clip's drive; `sample_of` says what it holds.
 
     The window begins at a random frame, evenly among those where it fits; with data.driving.is_balanced windows are
-    drawn, of any clip, until one is accepted. Only the window's frames are decoded. Raises ValueError when the clip is
-    damaged, too short, or has no drive.
+    drawn, of any clip, until one is accepted. Only the window's frames are decoded; with data.driving.latents none is,
+    and instead of `frames` the sample has moments (T, 2, C, h, w) of their latents, and the token (D,) of the first.
+    Raises ValueError when the clip is damaged, too short, or has no drive, and for latents that do not belong to it.
     """
     data = settings_of(config)
     for _ in range(DRAWS):
@@ -48,6 +50,9 @@ def make_drive_sample(store: ClipStore, number: int, config: DataConfig, rng: np
     frames = slice(first, first + data.span, data.frame_step)
     if data.one_kind:
         actions = keep_one_kind(actions, rng)
+    if data.latents:
+        moments, token = latents_of(store, data).read(store.keys[number], frames)
+        return {"moments": moments, "token": token, **told_of(drive, first, actions, data)}
     sample = sample_of(store.read(number, frames=frames).video, drive, first, actions, data)
     return mirror(sample, actions, data) if data.flip and rng.random() < 0.5 else sample
 
@@ -90,20 +95,28 @@ def window_of_clip(clip: Clip, first: int, data: DrivingData) -> Sample:
 
 
 def sample_of(video: np.ndarray, drive: Drive, first: int, actions: Actions, data: DrivingData) -> Sample:
-    """A window's frames (T, h, w, 3) uint8 and its clip's drive as a sample.
-
-    frames (T, 3, H, W) uint8; values (19,) float32 of the actions and present (5,) bool, which are known; motion (T, 2)
-    float32, forward metres and left turn, radians, since the frame before; moves () bool, whether that is known; fps ()
-    float32, frames of the window a second.
-    """
+    """A window's frames (T, h, w, 3) uint8 and its clip's drive as a sample: frames (T, 3, H, W) uint8, and what
+    `told_of` says."""
     frames = fit_frames(video, data.height, data.width)
+    return {
+        "frames": np.ascontiguousarray(frames.transpose(0, 3, 1, 2)),
+        **told_of(drive, first, actions, data),
+    }
+
+
+def told_of(drive: Drive, first: int, actions: Actions, data: DrivingData) -> Sample:
+    """What a sample says of a window besides its frames.
+
+    values (19,) float32 of the actions and present (5,) bool, which are known; motion (T, 2) float32, forward metres
+    and left turn, radians, since the frame before; moves () bool, whether that is known; fps () float32, frames of the
+    window a second.
+    """
     window = drive.frames(list(range(first, first + data.span, data.frame_step)))
     moves, motion = window.camera_to_world is not None, np.zeros((data.num_frames, 2), np.float32)
     if moves:
         motion = motion_of(window.camera_to_world)
     steps_s = np.diff(window.times_s)
     return {
-        "frames": np.ascontiguousarray(frames.transpose(0, 3, 1, 2)),
         **pack(actions, data),
         "motion": motion,
         "moves": np.array(moves),

@@ -14,7 +14,8 @@ from trainer.driving.config import DrivingData
 from trainer.driving.making import generator_of, most_given, to_pictures
 from trainer.driving.samples import settings_of, window_of_clip
 from trainer.models.vista.edm import draw_noise
-from trainer.models.vista.model import Vista, scale_frames
+from trainer.models.vista.latents import scale_frames
+from trainer.models.vista.model import Vista
 from trainer.models.vista.objective import losses_at
 from trainer.models.vista.priors import mask_conditions
 from trainer.validation import Validator

@@ -14,7 +14,8 @@ from trainer.config import DataConfig
 from trainer.driving.config import DrivingData
 from trainer.driving.samples import window_of_clip
 from trainer.export import main as export
-from trainer.models.vista.model import add_up, scale_frames
+from trainer.models.vista.latents import scale_frames
+from trainer.models.vista.model import add_up
 from trainer.models.vista.recipe import read_config
 from trainer.models.vista.task import build, fit_weights, get_ready, losses
 

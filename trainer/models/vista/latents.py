@@ -19,23 +19,47 @@ PICTURE_MEAN, PICTURE_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.
 """CLIP's, of pictures in [0, 1]."""
 
 
-def encode_frames(
-    autoencoder: nn.Module, frames: torch.Tensor, generator: torch.Generator | None = None, *, num_together: int = 1
-) -> torch.Tensor:
-    """Scaled latents (B, T, 4, H / 8, W / 8) of frames (B, T, 3, H, W), drawn from the generator; None: the modes.
+def scale_frames(frames: torch.Tensor) -> torch.Tensor:
+    """Frames uint8 as float32 in [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def encode_moments(autoencoder: nn.Module, frames: torch.Tensor, *, num_together: int = 1) -> torch.Tensor:
+    """What the autoencoder says of frames (B, T, 3, H, W): moments (B, T, 2, 4, H / 8, W / 8), the mean of each latent
+    and the logarithm of its variance, not scaled.
 
     Memory is that of `num_together` frames.
     """
     parts = []
     for some in frames.flatten(0, 1).split(num_together):
         found = autoencoder.encode(some).latent_dist
-        parts.append(found.mode() if generator is None else found.sample(generator))
-    return LATENT_SCALE * torch.cat(parts).unflatten(0, frames.shape[:2])
+        parts.append(torch.stack([found.mean, found.logvar], 1))
+    return torch.cat(parts).unflatten(0, frames.shape[:2])
+
+
+def draw_latents(moments: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Scaled latents (B, T, 4, h, w) of moments (B, T, 2, 4, h, w), drawn from the generator; None: the modes.
+
+    A frame at a time: what is drawn does not depend on how many frames were encoded together, or when.
+    """
+    mean, log_variance = moments.float().unbind(2)
+    if generator is None:
+        return LATENT_SCALE * mean
+    shape, count = mean.shape[2:], mean.shape[0] * mean.shape[1]
+    noise = [torch.randn(shape, generator=generator, device=mean.device) for _ in range(count)]
+    return LATENT_SCALE * (mean + (0.5 * log_variance).exp() * torch.stack(noise).view_as(mean))
+
+
+def encode_frames(
+    autoencoder: nn.Module, frames: torch.Tensor, generator: torch.Generator | None = None, *, num_together: int = 1
+) -> torch.Tensor:
+    """Scaled latents (B, T, 4, H / 8, W / 8) of frames (B, T, 3, H, W), drawn from the generator; None: the modes."""
+    return draw_latents(encode_moments(autoencoder, frames, num_together=num_together), generator)
 
 
 def encode_condition(autoencoder: nn.Module, frames: torch.Tensor) -> torch.Tensor:
     """What goes beside each noisy frame: modes (B, 4, H / 8, W / 8) of first frames (B, 3, H, W), not scaled."""
-    return encode_frames(autoencoder, frames[:, None])[:, 0] / LATENT_SCALE
+    return encode_moments(autoencoder, frames[:, None])[:, 0, 0]
 
 
 def decode_latents(

@@ -16,15 +16,18 @@ from trainer.models.vista.edm import karras_sigmas
 from trainer.models.vista.latents import (
     continue_condition,
     decode_latents,
+    draw_latents,
     encode_condition,
     encode_frames,
     encode_pictures,
+    scale_frames,
 )
 from trainer.models.vista.recipe import VistaConfig
 from trainer.models.vista.sampler import GUIDANCE, NUM_CARRIED, make_clips
 
 Batch = Mapping[str, torch.Tensor]
-"""Windows as trainer.driving.samples makes them, B of them stacked."""
+"""Windows as trainer.driving.samples makes them, B of them stacked; with `frames`, or with what the frozen networks say
+of these."""
 
 
 class Vista(nn.Module):
@@ -52,6 +55,13 @@ class Vista(nn.Module):
         with torch.no_grad(), _in_full_precision(frames):
             return encode_frames(self.autoencoder, frames, generator)
 
+    def clean(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        """Windows (B, T, C, h, w) in the space, as they are learned from: `to_space` of their frames, or drawn from
+        their moments where these are there (data.driving.latents); the same draws either way."""
+        if "moments" in batch:
+            return draw_latents(batch["moments"], generator)
+        return self.to_space(scale_frames(batch["frames"]), generator)
+
     def to_frames(self, clips: torch.Tensor) -> torch.Tensor:
         """The inverse: frames (B, T, 3, H, W), about in [-1, 1]."""
         if self.autoencoder is None:
@@ -60,16 +70,8 @@ class Vista(nn.Module):
             return decode_latents(self.autoencoder, clips)
 
     def condition(self, batch: Batch) -> Condition:
-        """What windows are made from besides noise: their first frames, and what the driver does.
-
-        Without autoencoder the first frame goes beside each noisy one, and its token is zero.
-        """
-        first = scale_frames(batch["frames"][:, :1])[:, 0]
-        if self.autoencoder is None:
-            token, latent = first.new_zeros(len(first), self.config.unet.context_width), first
-        else:
-            with torch.no_grad(), _in_full_precision(first):
-                token, latent = encode_pictures(self.tower, first), encode_condition(self.autoencoder, first)
+        """What windows are made from besides noise: their first frames, and what the driver does."""
+        token, latent = self.see_first(batch)
         motion = None
         if self.config.unet.frame_values:
             motion = (add_up(batch["motion"], self.config.motion_factors), batch["moves"])
@@ -78,6 +80,19 @@ class Vista(nn.Module):
         return replace(
             found, start=start, ids=torch.cat([batch["fps"].to(found.ids)[:, None] - 1, found.ids[:, 1:]], dim=1)
         )
+
+    def see_first(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token (B, D) and the latent (B, C, h, w), not scaled, of windows' first frames.
+
+        Without autoencoder the latent is the frame, and the token is zero.
+        """
+        if "moments" in batch:
+            return batch["token"].float(), batch["moments"][:, 0, 0].float()
+        first = scale_frames(batch["frames"][:, :1])[:, 0]
+        if self.autoencoder is None:
+            return first.new_zeros(len(first), self.config.unet.context_width), first
+        with torch.no_grad(), _in_full_precision(first):
+            return encode_pictures(self.tower, first), encode_condition(self.autoencoder, first)
 
     def continued(self, condition: Condition, carried: torch.Tensor) -> Condition:
         """The condition of a round that begins with the last frames (B, n, C, h, w) of the one before."""
@@ -143,11 +158,6 @@ class Vista(nn.Module):
     def sigmas(self, num_steps: int) -> torch.Tensor:
         """Noise levels (num_steps + 1,) to sample at."""
         return karras_sigmas(num_steps, smallest=self.config.smallest_sigma, largest=self.config.largest_sigma)
-
-
-def scale_frames(frames: torch.Tensor) -> torch.Tensor:
-    """Frames uint8 as float32 in [-1, 1]."""
-    return frames.float() / 127.5 - 1
 
 
 def add_up(motion: torch.Tensor, factors: tuple[float, float]) -> torch.Tensor:

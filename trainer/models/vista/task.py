@@ -10,15 +10,11 @@ from torch import nn
 
 from shards import ClipStore
 from trainer.config import DataConfig, Recipe
-from trainer.models.vista.image_keys import (
-    CONDITION_PREFIX,
-    FIRST_STAGE_PREFIX,
-    PICTURE_PREFIX,
-    read_autoencoder,
-    read_picture_encoder,
-)
-from trainer.models.vista.keys import SVD_LACKS, UNET_PREFIX, take_part
-from trainer.models.vista.model import Vista, scale_frames
+from trainer.driving.config import DrivingData
+from trainer.models.vista.encoders import encoders_digest, load_frozen
+from trainer.models.vista.image_keys import CONDITION_PREFIX
+from trainer.models.vista.keys import SVD_LACKS, UNET_PREFIX
+from trainer.models.vista.model import Vista
 from trainer.models.vista.objective import losses_of_clips
 from trainer.models.vista.published_file import World, load_world, publish_world
 from trainer.models.vista.recipe import read_config
@@ -104,20 +100,11 @@ def publish(model: Vista) -> dict[str, torch.Tensor]:
     return {name: value.clone() if name.startswith(CONDITION_PREFIX) else value for name, value in named}
 
 
-def load_frozen(model: Vista, tensors: dict[str, torch.Tensor]) -> None:
-    """Load autoencoder and tower of a published file into a model, in place; the network keeps its weights."""
-    for network, prefix, read in (
-        (model.autoencoder, FIRST_STAGE_PREFIX, read_autoencoder),
-        (model.tower, PICTURE_PREFIX, read_picture_encoder),
-    ):
-        shapes = {name: value.shape for name, value in network.state_dict().items()}
-        network.load_state_dict(read(take_part(tensors, prefix), shapes))
-
-
 def get_ready(model: Vista, recipe: Recipe, run: Run) -> None:
     """Give a model that is to be trained the weights that it begins with.
 
-    Raises ValueError where there are none for the frozen networks, and for frames that the model cannot take.
+    Raises ValueError where there are none for the frozen networks, for frames that the model cannot take, and for
+    latents (data.driving.latents) of other networks.
     """
     from trainer.driving.samples import settings_of
 
@@ -140,6 +127,25 @@ def get_ready(model: Vista, recipe: Recipe, run: Run) -> None:
             f"stage {recipe.stage}: its autoencoder and its tower are not trained; set model.published to "
             "svd_xt.safetensors (yours: huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt), or init_from"
         )
+    if data.latents:
+        check_encoders(model, data, run)
+
+
+def check_encoders(model: Vista, data: DrivingData, run: Run) -> None:
+    """ValueError for data.driving.latents that are not what this model's frozen networks say."""
+    from trainer.driving.latents import latents_of
+
+    if model.autoencoder is None:
+        raise ValueError("data.driving.latents is for model.space=latents; set it to null")
+    own = encoders_digest(model)
+    for index in run.indexes:
+        found = latents_of(ClipStore(index), data)
+        if found.encoders_sha256 != own:
+            raise ValueError(
+                f"{found.folder}: latents of other networks (sha256 {found.encoders_sha256[:12]}) than this training's "
+                f"autoencoder and tower ({own[:12]}); encode into another folder with the weights that it begins with "
+                "(python -m trainer.encode_latents), or set data.driving.latents=null"
+            )
 
 
 def _existing(path: str) -> Path:
@@ -168,8 +174,7 @@ def losses(model: Vista, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     All draws are from torch's own generators, which the loop seeds for each step and rank: noise on the CPU, so that
     it is the same on any device; latents on the frames' device.
     """
-    frames = scale_frames(batch["frames"])
-    clean = model.to_space(frames, _generator_of(frames.device))
+    clean = model.clean(batch, _generator_of(batch["values"].device))
     settings = {"config": model.config.objective, "tokens": model.config.tokens}
     return losses_of_clips(model.unet, clean, model.condition(batch), torch.default_generator, **settings)
 
