@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("ls", help="list the clips of an index: frames, size, tracks, visible share")
     verify = commands.add_parser("verify", help="hold tars and depth stores against an index; exit 1 on a difference")
     verify.add_argument("--deep", action="store_true", help="also decode every clip and its depth")
+    verify.add_argument("--latents", metavar="FOLDER", help="hold FOLDER/<data set>/ of trainer.encode_latents, too")
     view = commands.add_parser("view", help="draw clips with their tracks: contact sheet, film or page")
     for command in (listing, verify, view):
         command.add_argument("index", metavar="INDEX", help="index.json of a data set, a path or a URL")
@@ -263,7 +264,7 @@ def ls(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Check an index's shards."""
     num_problems = 0
-    for problem in find_problems(options.index, deep=options.deep):
+    for problem in find_problems(options.index, deep=options.deep, latents=options.latents):
         print(f"error: {problem}", file=sys.stderr, flush=True)
         num_problems += 1
     if num_problems == 0:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shards.driving.latents import LatentStore
 from shards.files import sha256_of
 from shards.index import SHARD_FORMAT, read_json
 from shards.members import OPTIONAL
@@ -12,8 +13,10 @@ from shards.shelf import Shelf
 from shards.store import ClipStore
 
 
-def find_problems(index: str | Path, *, deep: bool = False) -> Iterator[str]:
+def find_problems(index: str | Path, *, deep: bool = False, latents: str | Path | None = None) -> Iterator[str]:
     """Yield one line for each thing that differs from the index; `deep` also decodes every clip and its depth.
+
+    `latents` is a folder of latents (`shards.driving.latents`), which are then held against it, too.
 
     Checked of each shard: sha256 of tar and depth store, names, places and sizes of the tar's members, and that the
     index was written after the shard. Of shards behind a URL those in the cache are checked, fetched where they are
@@ -31,6 +34,11 @@ def find_problems(index: str | Path, *, deep: bool = False) -> Iterator[str]:
             yield str(error)
         if store.shelf.url is None:
             yield from _check_entry(store.path, shard)
+    if latents is not None:
+        try:
+            yield from LatentStore(latents, store).find_problems()
+        except ValueError as error:
+            yield str(error)
     if deep:
         world = OPTIONAL["world_m"]
         has = [(bool(shard["depth"]), world in shard["optional"]) for shard in store.shards for _ in shard["clips"]]

@@ -98,21 +98,22 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 class LatentStore:
-    """The latents of all clips of an index: FOLDER/<data set>/<shard>.json and .zarr, for frames of one size.
+    """The latents of all clips of an index, FOLDER/<data set>/<shard>.json and .zarr, of frames of one size (H, W),
+    pixels; None: of any.
 
     `encoders_sha256`, `dtype`, `latent` (C, h, w) and `token` (D) are those of all shards, `sha256` is of all that
     their JSONs say. Raises ValueError for latents that are missing, that are of other shards, of another size, or of
     several networks. It holds no open file, and may be handed to other processes.
     """
 
-    def __init__(self, folder: str | Path, store: ClipStore, height: int, width: int):
+    def __init__(self, folder: str | Path, store: ClipStore, size: tuple[int, int] | None = None):
         self.folder, self.index = Path(folder) / store.dataset, store.name
         digest, kinds = hashlib.sha256(), set()
         self._rows: dict[str, tuple[str, dict[str, Any]]] = {}
         for shard in store.shards:
             path = self.folder / f"{shard['name']}.json"
             entry = read_entry(path)
-            self._check(path, entry, shard, (height, width))
+            self._check(path, entry, shard, size)
             digest.update(path.read_bytes())
             kinds.add((entry["encoders_sha256"], entry["dtype"], *entry["latent"], entry["token"]))
             self._rows |= {row["key"]: (shard["name"], row) for row in entry["clips"]}
@@ -121,10 +122,10 @@ class LatentStore:
         self.encoders_sha256, self.dtype, *self.latent, self.token = kinds.pop()
         self.sha256 = digest.hexdigest()
 
-    def _check(self, path: Path, entry: dict[str, Any], shard: dict[str, Any], size: tuple[int, int]) -> None:
+    def _check(self, path: Path, entry: dict[str, Any], shard: dict[str, Any], size: tuple[int, int] | None) -> None:
         if entry["shard_sha256"] != shard["sha256"]:
             raise ValueError(f"{path}: latents of another {shard['name']} than that of {self.index}; encode it again")
-        if (entry["height"], entry["width"]) != size:
+        if size and (entry["height"], entry["width"]) != size:
             raise ValueError(
                 f"{path}: latents of frames of {entry['height']}x{entry['width']}, asked for are {size[0]}x{size[1]}; "
                 "name another folder, and encode into it"

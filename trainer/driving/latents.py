@@ -10,9 +10,9 @@ from trainer.driving.config import DrivingData
 def latents_of(store: ClipStore, data: DrivingData) -> LatentStore:
     """The latents of a data set's clips; ValueError where they are missing, or are not of these clips at this size."""
     assert data.latents is not None
-    return _open(store, data.latents, data.height, data.width)
+    return _open(store, data.latents, (data.height, data.width))
 
 
 @lru_cache(maxsize=64)
-def _open(store: ClipStore, folder: str, height: int, width: int) -> LatentStore:
-    return LatentStore(folder, store, height, width)
+def _open(store: ClipStore, folder: str, size: tuple[int, int]) -> LatentStore:
+    return LatentStore(folder, store, size)

@@ -73,7 +73,7 @@ def weights_of(place: Path) -> dict[str, torch.Tensor]:
 
 def test_each_frame_is_encoded_as_training_sees_it(drives, published, folder):
     store = ClipStore(drives.index)
-    latents = LatentStore(folder, store, 32, 64)
+    latents = LatentStore(folder, store, (32, 64))
     encoders = frozen.read_published_encoders(published, "tiny")
     assert latents.encoders_sha256 == encoders.sha256 and latents.latent == [4, 4, 8] and latents.token == 24
     video = fit_frames(store.read(1).video, 32, 64)[5:12:3]
@@ -95,7 +95,7 @@ def test_a_sample_has_the_same_window_with_latents(drives, folder):
     store = ClipStore(drives.index)
     config = DataConfig(dataset="drives", driving=replace(DATA, frame_step=2, is_balanced=True))
     cached = replace(config, driving=replace(config.driving, latents=str(folder)))
-    latents = LatentStore(folder, store, 32, 64)
+    latents = LatentStore(folder, store, (32, 64))
     for seed in range(6):
         seen = make_drive_sample(store, seed, config, np.random.default_rng(seed))
         told = make_drive_sample(store, seed, cached, np.random.default_rng(seed))
@@ -127,6 +127,7 @@ def test_losses_are_those_without_the_cache_and_frozen_networks_stay_unasked(
 
 def test_a_resumed_training_on_latents_gives_the_same_bytes(drives, published, folder, tmp_path, monkeypatch):
     more, save = [f"data.driving.latents={folder}", "training.save_every=2"], loop.save
+    more += ["validation.dataset=drives", "validation.num_videos=1", "validation.sampling_steps=1"]  # made of frames
     assert main(words_of(drives, tmp_path / "calm", published, *more)) == 0
     words = words_of(drives, tmp_path / "killed", published, *more, "data.num_workers=1")
 

@@ -106,7 +106,6 @@ def encoders_digest(model: HasFrozen) -> str:
     for name, prefix in OWN.items():
         for key, value in sorted(getattr(model, name).state_dict().items()):
             if not key.startswith(DECODER):
-                values = value.detach().cpu().contiguous()
-                digest.update(f"{prefix}{key} {values.dtype} {tuple(values.shape)}\n".encode())
-                digest.update(values.numpy().tobytes())
+                digest.update(f"{prefix}{key} {value.dtype} {tuple(value.shape)}\n".encode())
+                digest.update(value.detach().cpu().reshape(-1).numpy())
     return digest.hexdigest()
