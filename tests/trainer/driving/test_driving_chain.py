@@ -2,13 +2,9 @@
 
 import json
 
-import pytest
-
 from eval.__main__ import main as evaluate
 from tests.trainer.driving.worlds import write_world
 from trainer.predict_drives import main as predict
-
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
 
 
 def test_an_untrained_world_is_rolled_out_scored_and_drawn(drives, tmp_path):
