@@ -1,6 +1,7 @@
 """What a configuration asks for, and the one line that a mistake in it gives."""
 
 import copy
+import os
 import re
 from pathlib import Path
 
@@ -227,6 +228,23 @@ def test_the_next_command_follows_from_what_is_there(config, tmp_path):
         "lbm: weights in results/lbm/weights.safetensors, curves in results/lbm/curves.png",
         "next: snakemake evaluate",
     ]
+
+
+def test_one_system_alone_ends_with_its_own_table_and_page(tmp_path):
+    plan = Plan(yaml.safe_load((ROOT / "config/config.yaml").read_text()), tmp_path)
+    made = [
+        f"results/{stage}/{file}" for stage in plan.driving.stages for file in ("weights.safetensors", "curves.png")
+    ]
+    for number, path in enumerate([*made, "results/driving_heldout/table.md", "results/vista.html"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+        os.utime(tmp_path / path, (number, number))
+    lines = closing_words(plan).splitlines()
+    assert lines[-2:] == ["table in results/driving_heldout/table.md", "report in results/vista.html"]
+    (tmp_path / "results/vista.html").unlink()
+    assert closing_words(plan).splitlines()[-1] == "next: snakemake report"
+    os.utime(tmp_path / made[0])
+    assert closing_words(plan).splitlines()[-1] == "next: snakemake evaluate"
 
 
 def test_a_data_set_that_is_not_there_is_downloaded_and_left_out_of_the_report(config, tmp_path):
