@@ -10,7 +10,9 @@ import torch
 
 from tests.trainer.many_processes import launch_all
 from trainer.checkpoint import load_weights
+from trainer.config import compose_launch
 from trainer.launch import main
+from trainer.run import describe_run
 
 PHASE_1 = ["model.unet.with_actions=false", "model.unet.frame_values=0"]
 
@@ -44,6 +46,22 @@ def test_phase_2_begins_with_phase_1_and_adds_actions(drives, phase1, tmp_path):
     assert not any(after[name].abs().max() > 0 for name in added if name.endswith("to_k.action.weight"))
     assert after["unet.frame_embedding.linear_2.weight"].abs().max() > 0
     assert {"diffusion_loss", "structure_loss"} <= rows_of(tmp_path)[0].keys()
+
+
+def test_another_published_file_is_another_run(drives, tmp_path):
+    """Else a training that was begun with one file would go on after it was changed."""
+    published, init = tmp_path / "svd.safetensors", tmp_path / "weights.safetensors"
+    init.write_bytes(b"of a stage before")
+
+    def identity(content: bytes, *more: str) -> str:
+        published.write_bytes(content)
+        words = drives.words("vista_phase1", tmp_path, f"model.published={published}", *more)
+        recipe, paths = compose_launch("vista_phase1", [word for word in words if not word.startswith("stage=")])
+        return describe_run(recipe, paths, 1).identity
+
+    assert identity(b"one") == identity(b"one") != identity(b"another")
+    after = f"paths.init_weights={init}"
+    assert identity(b"one", after) == identity(b"another", after), "it is not read"
 
 
 def test_only_what_a_later_phase_adds_may_lack(drives, phase1, tmp_path, capsys):
