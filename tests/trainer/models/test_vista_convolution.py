@@ -36,7 +36,6 @@ def test_only_layers_over_time_are_changed_and_names_stay():
 
 
 def test_no_slow_layer_is_left_in_vistas_networks():
-    pytest.importorskip("diffusers")
     from trainer.models.vista.build import make_autoencoder, make_unet
     from trainer.models.vista.config import FROZEN, PRESETS
 
