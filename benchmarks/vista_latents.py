@@ -183,7 +183,7 @@ def measure(options: argparse.Namespace, kinds: tuple[str, ...], steps: int) -> 
 
 
 def count(sizes: Sizes, height: int, width: int) -> dict[str, float]:
-    """10^12 operations (a multiplication and an addition are two) of a window of one clip, on tensors without values."""
+    """10^12 operations (a multiplication and an addition are two) of a window, on tensors without values."""
     num_frames, cell = sizes.window[0], 8
     with torch.device("meta"):
         model = build(sizes.model).to("meta")

@@ -12,7 +12,7 @@ from pathlib import Path
 from eval.provenance import read_record
 
 BENCHMARKS = "logs/benchmarks"
-GPU_RULES = ("train_stage", "predict", "predict_people", "predict_drives")
+GPU_RULES = ("train_stage", "predict", "predict_people", "predict_drives", "encode_latents")
 """Rules whose jobs take GPUs where there are some; the others leave them alone."""
 STORED = ("data/*/*", "results/*", "runs/*")
 """Folders whose size is told, and what they hold."""

@@ -47,6 +47,7 @@ ROLES = {
     "predict_people": "predictions",
     "predict_drives": "predictions",
     "people_constant": "predictions",
+    "encode_latents": "latents",
     "train_stage": "weights",
 }
 ROLES_BY_SUFFIX = {".json": "score", ".npz": "predictions", ".safetensors": "weights"}

@@ -38,6 +38,7 @@ ROLES = {
     "draw_drives": "pictures",
     "drives_table": "table",
     "vista_page": "report",
+    "encode_latents": "latents",
     "annotate_shard": "tracks",
     "render_shard": "scenes",
     "render_assets": "assets",

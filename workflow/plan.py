@@ -17,6 +17,7 @@ from workflow.checks import check_plan
 from workflow.cluster import Cluster
 from workflow.driving import RULES as DRIVING_RULES
 from workflow.driving import Driving
+from workflow.latents import find_latents, name_of
 from workflow.names import index_path, quote, short_digest
 from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
@@ -44,6 +45,7 @@ class Plan:
         self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
+        self.latents = find_latents(self.driving.mixtures, self.recipes, self.datasets)
 
     # Data
 
@@ -151,6 +153,12 @@ class Plan:
         """The files of the teachers that label a stage's videos, if there are some."""
         return [str(path) for path in self.labels[stage].files] if stage in self.labels else []
 
+    def latent_files(self, stage: str) -> list[str]:
+        """What says that the latents which a stage learns from are encoded, if it learns from such."""
+        latents = self.latents.get(name_of(self.recipes[stage]) or "")
+        names = self.datasets_of_stage(stage) if latents else []
+        return [latents.entry(name, shard) for name in names for shard in self.datasets[name].shards]
+
     deepspeed_op = "data/deepspeed_op/op.json"
     """Written when DeepSpeed's CPU op is built beside it."""
 
@@ -221,7 +229,8 @@ class Plan:
             "datasets": {name: dataset.source for name, dataset in self.datasets.items()},
             "stages": {name: [*self.datasets_of_stage(name), one["init_from"]] for name, one in self.recipes.items()}
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()}
-            | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages},
+            | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages}
+            | {f"latents {name}": [*latents.datasets, latents.weights] for name, latents in self.latents.items()},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
             "trackers": {benchmark.name: self.rows(benchmark.name) for benchmark in self.available_benchmarks},
         }
@@ -269,6 +278,8 @@ class Plan:
             return facts | ({"options": words} if words else {})
         if rule == "index":
             return {"shards": str(len(self.datasets[wildcards["dataset"]].shards))}
+        if rule == "encode_latents":
+            return {"options": self.latents[wildcards["latents"]].options()}
         if rule == "train_stage":
             stage = wildcards["stage"]
             return {

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """Where our code is."""
 MADE_HERE = (
     "results", "data/assets", "data/bodies", "data/clips", "data/deepspeed_op", "data/envs",
-    "data/panoramas", "data/shards", "data/tracks",
+    "data/latents", "data/panoramas", "data/shards", "data/tracks",
 )  # fmt: skip
 """Folders in which every file is of the graph, so that one without provenance was changed by hand or put there."""
 

@@ -75,6 +75,16 @@ SOURCES = {
     "index": Source(("shards.__main__:index",)),
     # Its marker names the version of DeepSpeed, which is not there where nothing asks for it.
     "deepspeed_op": Source(("trainer.deepspeed_op:build_op",), packages=("torch",)),
+    # Not the whole command, nor the network that learns: who edits that encodes nothing again.
+    "encode_latents": Source(
+        (
+            "trainer.encode_latents:encode_shard",
+            "trainer.models.vista.encoders:read_published_encoders",
+            "trainer.models.vista.encoders:take_own_encoders",
+        ),
+        packages=("torch", "diffusers", "numpy", "pillow", "zarr", "numcodecs"),
+        apart_from=("trainer.models.vista.unet", "trainer.models.vista.conditions", *FETCHING),
+    ),
     # Validation and samples cannot change weights.safetensors: an edited metric must not train again.
     "train_stage": Source(
         ("trainer.launch:run_stage",),

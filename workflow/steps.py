@@ -41,6 +41,9 @@ def steps_of(plan: Plan) -> Iterator[Step]:
     if plan.deepspeed_stages:
         yield Step("deepspeed_op", {}, (plan.deepspeed_op,))
     for stage in plan.stages:
+        for latents in (one for one in plan.latents.values() if one.stage == stage):
+            for names, path in latents.jobs(plan.datasets):
+                yield Step("encode_latents", names, (path,))
         files = ("weights.safetensors", "untrained.safetensors", "metrics.jsonl", "recipe.yaml")
         yield Step("train_stage", {"stage": stage}, tuple(f"results/{stage}/{file}" for file in files))
         yield Step("curves", {"stage": stage}, (f"results/{stage}/curves.png",))

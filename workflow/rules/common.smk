@@ -36,6 +36,7 @@ def any_of(names):
 wildcard_constraints:
     dataset=any_of(plan.datasets),
     body=any_of(plan.people.bodies),
+    latents=any_of(plan.latents),
     stage=any_of(plan.stages),
     benchmark=any_of(
         plan.benchmarks.keys()
@@ -131,16 +132,33 @@ def first_weights(wildcards):
     return [f"results/{source}/weights.safetensors"] if source else []
 
 
-def published_of(wildcards):
-    """The file of the user's that a stage begins with, if there is one. An exception would not do where it is missing:
-    Snakemake would take older weights for the finished ones."""
-    path = plan.driving.published.get(wildcards.stage)
-    if path and not os.path.exists(path):
+def existing_published(stage, path):
+    """The file of the user's that a stage names. An exception would not do where it is missing: Snakemake would take
+    older outputs for the finished ones."""
+    if not os.path.exists(path):
         sys.exit(
-            f"error: stages.{wildcards.stage}: model.published={path} is not there; download svd_xt.safetensors from"
+            f"error: stages.{stage}: model.published={path} is not there; download svd_xt.safetensors from"
             " huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt and put it there"
         )
-    return [path] if path else []
+    return path
+
+
+def published_of(wildcards):
+    """The file of the user's that a stage begins with, if there is one."""
+    path = plan.driving.published.get(wildcards.stage)
+    return [existing_published(wildcards.stage, path)] if path else []
+
+
+def latents_of(wildcards):
+    return plan.latent_files(wildcards.stage)
+
+
+def encoders_of(wildcards):
+    """The file of the networks that encode."""
+    latents = plan.latents[wildcards.latents]
+    if latents.is_published:
+        return existing_published(latents.stage, latents.weights)
+    return latents.weights
 
 
 def teachers_of(wildcards):

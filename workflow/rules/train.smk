@@ -23,6 +23,7 @@ rule train_stage:
         clips=clips_of,
         init=first_weights,
         published=published_of,
+        latents=latents_of,
         teachers=teachers_of,
         validation=ancient(validation_of),
         deciding=deciding_validation_of,

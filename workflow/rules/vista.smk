@@ -1,3 +1,34 @@
+# What frozen networks say of every frame, once for all stages of that size that learn from it (data.driving.latents). Only
+# the JSON is declared: the store beside it is a folder, and its sha256 is in the JSON.
+rule encode_latents:
+    input:
+        entry="data/shards/{dataset}/shard-{shard}.json",
+        weights=encoders_of,
+    output:
+        "data/latents/{latents}/{dataset}/shard-{shard}.json",
+    log:
+        "logs/encode_latents/{latents}/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/encode_latents/{latents}/{dataset}/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards: plan.cluster.prediction_memory_mb(
+            plan.latents[wildcards.latents].stage
+        ),
+        slurm_extra=lambda wildcards: plan.cluster.prediction_options(
+            plan.latents[wildcards.latents].stage
+        ),
+    params:
+        made=made("encode_latents"),
+        source=lambda wildcards: plan.latents[wildcards.latents].weights_option,
+        options=lambda wildcards: plan.latents[wildcards.latents].options(),
+    shell:
+        recorded(
+            "python -m trainer.encode_latents --clips {input.entry} {params.source} {input.weights:q} {params.options}"
+            " --threads {threads} --out data/latents/{wildcards.latents}/{wildcards.dataset} > {log} 2>&1"
+        )
+
+
 # Driving worlds: rollouts, scores, sheets and tables are files of their own. An edited metric scores again and makes no
 # frame again; an edited drawing draws again.
 rule drives_copy:
