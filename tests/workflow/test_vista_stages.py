@@ -47,6 +47,14 @@ def test_the_guides_numbers(stage, processes, num_steps, accumulation, rate, siz
     assert (training.lora is None) == (stage == "vista_phase1")
 
 
+def test_another_version_of_diffusers_trains_and_rolls_out_worlds_again_and_nothing_else():
+    plan = Plan(config_of("config.yaml"))
+    names = {"drives": "driving_heldout", "world": STAGES[0]}
+    assert {"torch", "diffusers"} <= plan.facts("train_stage", {"stage": STAGES[0]}).keys()
+    assert {"torch", "diffusers"} <= plan.facts("predict_drives", names).keys()
+    assert "diffusers" not in plan.facts("train_stage", {"stage": "lbm"})
+
+
 @pytest.mark.parametrize(
     ("stage", "override", "message"),
     [
