@@ -47,25 +47,17 @@ class Latents:
                 yield {"latents": self.name, "dataset": dataset, "shard": shard}, self.entry(dataset, shard)
 
 
-def find_latents(
-    mixtures: Mapping[str, tuple[str, ...]], recipes: Mapping[str, dict[str, Any]], datasets: Mapping[str, Dataset]
-) -> dict[str, Latents]:
+def find_latents(mixtures: Mapping[str, tuple[str, ...]], recipes: Mapping[str, dict[str, Any]]) -> dict[str, Latents]:
     """Folders of latents by name, of stages that learn from data sets (`mixtures`) and ask for such.
 
-    Raises ValueError for a folder elsewhere, for two stages that want other things of one folder, for networks that
-    are in no file, and for a data set whose shards are not made here.
+    Raises ValueError for a folder elsewhere, for two stages that want other things of one folder, and for networks that
+    are in no file.
     """
     found: dict[str, Latents] = {}
     for stage in mixtures:
         latents = _latents_of(stage, recipes[stage], mixtures[stage])
         if latents is None:
             continue
-        for dataset in mixtures[stage]:
-            if datasets[dataset].is_remote:
-                raise ValueError(
-                    f"stages.{stage}: data.driving.latents: shards of {dataset} lie elsewhere, and latents are made of "
-                    "shards that are made here; set data.driving.latents=null"
-                )
         before = found.setdefault(latents.name, latents)
         if replace(before, stage=stage, datasets=latents.datasets) != latents:
             raise ValueError(

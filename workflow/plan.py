@@ -45,7 +45,7 @@ class Plan:
         self.trackers = Trackers(tracking, self.benchmarks, models)
         self.labels = {name: recipe.pseudo_labels for name, recipe in recipes.items() if recipe.pseudo_labels}
         check_plan(self)
-        self.latents = find_latents(self.driving.mixtures, self.recipes, self.datasets)
+        self.latents = find_latents(self.driving.mixtures, self.recipes)
 
     # Data
 

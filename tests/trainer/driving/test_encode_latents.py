@@ -12,7 +12,7 @@ import torch
 from shards import ClipStore
 from shards.driving.frames import fit_frames
 from shards.driving.latents import LatentStore
-from tests.trainer.driving.worlds import LATENTS
+from tests.trainer.driving.worlds import LATENTS, write_published
 from trainer import loop
 from trainer.checkpoint import load_weights
 from trainer.config import DataConfig
@@ -33,17 +33,7 @@ DATA = DrivingData(height=32, width=64, num_frames=5, one_kind=True)
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
-    """A file as svd_xt.safetensors, of tiny networks."""
-    from safetensors.torch import save_file
-
-    from trainer.models.vista.task import build, publish
-
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        model = build({"name": "vista", "preset": "tiny", "frozen": "tiny"})
-    path = tmp_path_factory.mktemp("published") / "svd.safetensors"
-    save_file(publish(model), path)
-    return path
+    return write_published(tmp_path_factory.mktemp("published") / "svd.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Weights files of tiny untrained world models, whose answers depend on all that they are told."""
+"""Weights files of tiny untrained world models, whose answers depend on all that they are told; a published file."""
 
 from pathlib import Path
 
@@ -32,4 +32,17 @@ def write_world(drives: Drives, path: Path, *overrides: str) -> Path:
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)
     save_weights(path, model, recipe)
+    return path
+
+
+def write_published(path: Path) -> Path:
+    """A file such as svd_xt.safetensors, of tiny networks."""
+    from safetensors.torch import save_file
+
+    from trainer.models.vista.task import build, publish
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = build({"name": "vista", "preset": "tiny", "frozen": "tiny"})
+    save_file(publish(model), path)
     return path
