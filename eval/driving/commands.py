@@ -17,6 +17,7 @@ def add_commands(commands, add_command) -> None:
     copy.add_argument("--width", type=int, required=True, help="of the frames, pixels")
     copy.add_argument("--num-given", type=int, default=1, help="first frames that are given (default: 1)")
     copy.add_argument("--num-clips", type=int, help="the first so many of the index (default: all)")
+    copy.add_argument("--windows", type=int, default=1, help="so many of each clip, evenly spread (default: 1)")
     copy.add_argument("--out", type=Path, required=True, help="rollouts.npz to write")
 
     score = add_command(commands, "drives-score", score_command, "score rollouts of a driving world model")
@@ -61,7 +62,7 @@ def copy_command(options: argparse.Namespace) -> None:
     from eval.driving.rollouts import SIZES
 
     settings = {name: getattr(options, name) for name in SIZES}
-    print(f"wrote {write_copies(options.truth, options.out, settings, options.num_clips)}")
+    print(f"wrote {write_copies(options.truth, options.out, settings, options.num_clips, options.windows)}")
 
 
 def score_command(options: argparse.Namespace) -> None:
@@ -76,7 +77,9 @@ def score_command(options: argparse.Namespace) -> None:
     told = "  ".join(f"{METRICS[metric].title} {format_cell(metric, score)}" for metric in shown)
     if "turn_correlation_floor" in score["mean"]:
         told += f"  of true frames turn r {format_cell('turn_correlation_floor', score)}"
-    print(f"{score['benchmark']} {score['model']}: {told}  ({score['num_clips']} clips)")
+    num_windows = sum(map(len, score["windows"].values()))
+    each = f", {num_windows} windows" if num_windows > score["num_clips"] else ""
+    print(f"{score['benchmark']} {score['model']}: {told}  ({score['num_clips']} clips{each})")
     print(f"wrote {options.out}")
 
 
