@@ -49,6 +49,19 @@ def add_commands(commands, add_command) -> None:
     frechet.add_argument("--allow-few", action="store_true", help="go on with fewer samples than features")
     frechet.add_argument("--out", type=Path, required=True, help="json to write")
 
+    distance = add_command(commands, "drives-distance", distance_command, "perceptual distance by frame, as of LPIPS")
+    _add_rollouts(distance)
+    distance.add_argument(
+        "--distance",
+        required=True,
+        metavar="MODULE:FUNCTION",
+        help="from made and true frames, each (T, H, W, 3) uint8, to distances (T,). There is no default: the weights "
+        "of LPIPS do not come with this project, and other functions give other numbers",
+    )
+    distance.add_argument("--name", default="", help="what it is called (default: the function's name)")
+    distance.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    distance.add_argument("--out", type=Path, required=True, help="json to write")
+
 
 def _add_rollouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=Path, required=True, help="rollouts.npz of one model")
@@ -121,4 +134,18 @@ def frechet_command(options: argparse.Namespace) -> None:
     print(f"{found['benchmark']} {found['model']}: {found['distance']:.4g} ({told})")
     if found["is_biased"]:
         print("warning: fewer samples than features; this number compares with nothing")
+    print(f"wrote {write_text(options.out, json.dumps(found, indent=1, allow_nan=False) + chr(10))}")
+
+
+def distance_command(options: argparse.Namespace) -> None:
+    """Measure and print the distances, of each made frame too."""
+    from eval.driving.perceptual import measure_distances
+    from shards.files import write_text
+
+    found = measure_distances(options.rollouts, options.truth, options.distance, name=options.name, seed=options.seed)
+    print(f"{found['benchmark']} {found['model']}: {found['name']} by {found['distance']}, {found['num_clips']} clips")
+    for told, mean in found["mean"].items():
+        ends, frames = found["interval"][told], found["by_frame"][told]["mean"]
+        interval = f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else ""
+        print(f"{told}: {mean:.4f}{interval}  by frame {' '.join(f'{value:.4f}' for value in frames)}")
     print(f"wrote {write_text(options.out, json.dumps(found, indent=1, allow_nan=False) + chr(10))}")

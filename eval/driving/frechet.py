@@ -17,19 +17,18 @@ from eval.driving.reading import check_same, true_frames
 from eval.driving.rollouts import Rollouts, read_rollouts
 from eval.driving.truth import DriveTruth
 
-Extractor = Callable[[np.ndarray], np.ndarray]
 WINDOWS_AT_ONCE = 8
 
 
-def load_extractor(name: str) -> Extractor:
-    """The function `module:function`; ValueError where there is none."""
+def load_extractor(name: str, option: str = "--extractor") -> Callable[..., np.ndarray]:
+    """The function `module:function` that an option of the command line names; ValueError where there is none."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"--extractor {name}: no function by this name ({error}); write module:function") from None
+        raise ValueError(f"{option} {name}: no function by this name ({error}); write module:function") from None
     if not callable(found):
-        raise ValueError(f"--extractor {name}: this is no function, but {type(found).__name__}")
+        raise ValueError(f"{option} {name}: this is no function, but {type(found).__name__}")
     return found
 
 
