@@ -3,11 +3,11 @@
 The windows of a benchmark are made told their own actions, some of them multiplied: metres, speeds, angles and turns;
 commands and goals stay. Each comes from the same noise as in `python -m trainer.predict_drives`. Printed for each
 factor: the reward, and by how much it is less than told the clip's own actions, window by window; intervals are over
-clips.
+clips. Of networks that work on frames also: their mean squared error, of what it would be if the truth were one more
+sample, which is twice the variance of the samples. Above 1 they agree more than they are right.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,13 +50,15 @@ def exaggerate(sample: Sample, factor: float) -> Sample:
 
 
 def measure(model: Vista, windows: Windows, told: str, options: argparse.Namespace) -> np.ndarray:
-    """Rewards (N,) of the clips, told one thing: means over their windows."""
+    """Rewards, and squared errors of frames from -1 to 1, of the clips (N, 2), told one thing: means over windows."""
     chosen = [(key, number) for key in windows.truth.keys for number in range(windows.num_windows)]
     found = []
     for start in range(0, len(chosen), options.batch):
         batch, making = chosen[start : start + options.batch], Making(num_steps=options.steps, guidance=1.0)
-        found += [(window, reward) for window, _, reward in roll_out(model, windows, batch, told, options, making)]
-    return np.array([np.mean(rewards) for rewards in by_clip(found).values()])
+        for window, made, reward in roll_out(model, windows, batch, told, options, making):
+            errors = (made.astype(np.float64) - windows.frames(window))[options.given :] / 127.5
+            found.append((window, (reward, (errors**2).mean())))
+    return np.array([np.mean(values, axis=0) for values in by_clip(found).values()])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,13 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, recipe = load_vista(options.weights, "cpu")
     data = settings_of(recipe.data)
     windows = Exaggerated(DriveTruth(options.truth), data, choose_kind(None, data), options.windows)
-    print("| told | reward | less than told its own | 1 - reward, times its own |\n| --- | ---: | ---: | ---: |")
+    print("| told | reward | less than told its own | squared error, of that expected |\n| --- | ---: | ---: | ---: |")
     own = measure(model, windows, TRUE, options)
     for told in (TRUE, *map(str, FACTORS), SHUFFLED, NONE):
-        reward = own if told == TRUE else measure(model, windows, told, options)
-        less = "" if told == TRUE else format_interval(own - reward)
-        share = (1 - math.fsum(reward) / len(reward)) / (1 - math.fsum(own) / len(own))
-        print(f"| {told} | {format_interval(reward)} | {less} | {share:.2f} |", flush=True)
+        reward, errors = (own if told == TRUE else measure(model, windows, told, options)).T
+        less = "" if told == TRUE else format_interval(own[:, 0] - reward)
+        is_known = model.config.space == "pixels" and told in (TRUE, SHUFFLED, NONE)
+        share = f"{errors.mean() / (-2 * np.log(reward)).mean():.2f}" if is_known else ""
+        print(f"| {told} | {format_interval(reward)} | {less} | {share} |", flush=True)
     return 0
 
 

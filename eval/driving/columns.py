@@ -43,6 +43,9 @@ REWARDS = {
     "reward_correlation_shuffled": Metric("r shuffled", 1, 3, "", True),
     "reward_correlation_none": Metric("r none", 1, 3, "", True),
     "reward_correlation": Metric("r all", 1, 3, "r all: the same over all rollouts.", True),
+    "reward_correlation_over_copy": Metric(
+        "r over copy", 1, 3, "r over copy: correlation of reward true and over copy; easy clips do not count.", True
+    ),
 }
 FLOORS = {
     "psnr_copy": Metric("PSNR copy", 1, 2, "PSNR copy: of the last given frame, repeated.", True),

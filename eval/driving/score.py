@@ -28,7 +28,7 @@ from eval.driving.reading import (
     read_window,
     window_values,
 )
-from eval.driving.rollouts import Window, read_rollouts
+from eval.driving.rollouts import TRUE, Window, read_rollouts
 from eval.driving.truth import DriveTruth
 from eval.people.summary import NUM_RESAMPLES
 from shards.files import sha256_of, write_text
@@ -113,16 +113,21 @@ def correlate(
 
 
 def correlate_rewards(readings: Mapping[Window, WindowReading], seed: int) -> dict[str, tuple]:
-    """Reward against PSNR of the same rollout: over those that were told one thing, then over all."""
+    """Reward against PSNR of the same rollout: over those that were told one thing, then over all; told the clip's own
+    actions also against PSNR over copying."""
     of_telling: dict[str, list[tuple[Window, np.ndarray]]] = {}
     for window, reading in readings.items():
         for told, reward in reading.rewards.items():
             if reward is not None:
-                pair = np.array([(reward - 1, reading.psnr[told].mean())])  # 1 less small changes are not lost in it
+                pair = np.array([(reward - 1, reading.psnr[told].mean())])  # beside 1, small changes would be lost
                 of_telling.setdefault(told, []).append((window, pair))
     found = {f"reward_correlation_{told}": correlation_over_clips(pairs, seed) for told, pairs in of_telling.items()}
     if of_telling:
         found["reward_correlation"] = correlation_over_clips(itertools.chain(*of_telling.values()), seed)
+    if TRUE in of_telling:
+        copies = {window: (0, reading.psnr["copy"].mean()) for window, reading in readings.items()}
+        over = [(window, pair - copies[window]) for window, pair in of_telling[TRUE]]
+        found["reward_correlation_over_copy"] = correlation_over_clips(over, seed)
     return found
 
 
