@@ -114,6 +114,9 @@ def describe_run(recipe: Recipe, paths: Paths, world_size: int) -> Run:
         "source": paths.source_digest,
         "world_size": world_size if recipe.training.global_batch_size is None else None,
     } | ({"teachers": [sha256_of(path) for path in teachers]} if teachers else {})
+    published = None if init_weights else recipe.model.get("published")
+    if published and Path(published).is_file():  # where it is missing, the model says where it is from
+        parts["published"] = sha256_of(Path(published))
     if recipe.training.keep == "best":
         parts["validation_index"] = sha256_of(validation_index)
     parts |= {"mixture": [sha256_of(path) for path in mixed]} if mixed else {}

@@ -2,6 +2,8 @@
 
 from workflow.plan import Plan
 
+REPORT = "results/report.html"
+
 
 def closing_words(plan: Plan) -> str:
     """What is there to look at, and the next command, a line each."""
@@ -10,13 +12,31 @@ def closing_words(plan: Plan) -> str:
         file, curves = f"results/{stage}/weights.safetensors", f"results/{stage}/curves.png"
         if plan.is_there(file) and plan.is_there(curves):
             lines.append(f"{stage}: weights in {file}, curves in {curves}")
-    weights = [f"results/{stage}/weights.safetensors" for stage in plan.stages]
-    tables = [t for t in (f"results/{b}/table.md" for b in plan.benchmarks) if _is_newer(plan, t, weights)]
-    reports = ["results/report.html"] if tables and _is_newer(plan, "results/report.html", tables) else []
-    lines += [f"table in {table}" for table in tables]
-    lines += [f"report in {report}" for report in reports]
-    following = [] if reports else ["report"] if tables else ["evaluate"] if lines else ["train"]
+    tables = {b: t for b in plan.benchmarks if _is_newer(plan, t := f"results/{b}/table.md", _weights_of(plan, b))}
+    pages = _pages(plan, tables)
+    lines += [f"table in {table}" for table in tables.values()]
+    lines += [f"report in {page}" for page in pages]
+    of_trackers = any(benchmark.name in tables for benchmark in plan.tracking_benchmarks)
+    wants_report = REPORT not in pages and (of_trackers or not pages)
+    following = ["train"] if not lines else ["evaluate"] if not tables else ["report"] if wants_report else []
     return "\n".join([*lines, *(f"next: snakemake {target}" for target in following)])
+
+
+def _weights_of(plan: Plan, benchmark: str) -> list[str]:
+    """The weights of the stages that a benchmark's tables have rows of."""
+    return [f"results/{row}/weights.safetensors" for row in plan.rows(benchmark) if row in plan.stages]
+
+
+def _pages(plan: Plan, tables: dict[str, str]) -> list[str]:
+    """The reports that are newer than the tables in them: of everything, of people alone, of driving worlds alone."""
+    contents = {
+        REPORT: list(tables),
+        "results/blade.html": [name for name in tables if name in plan.people.benchmarks],
+        "results/vista.html": [name for name in tables if name in plan.driving.benchmarks],
+    }
+    return [
+        page for page, names in contents.items() if names and _is_newer(plan, page, [tables[name] for name in names])
+    ]
 
 
 def _is_newer(plan: Plan, path: str, others: list[str]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from workflow.addresses import check_path
 from workflow.names import index_path, quote, short_digest
 from workflow.settings import COPY, Benchmark, Dataset, Stage
 
@@ -29,6 +30,8 @@ class Driving:
     """The data sets that each of these stages learns from."""
     windows: Mapping[str, Mapping[str, Any]]
     """The `data.driving` section of each of these stages."""
+    published: Mapping[str, str]
+    """A file of the user's that a stage begins with (model.published): of those that start from no other stage."""
 
     @classmethod
     def of(
@@ -48,11 +51,18 @@ class Driving:
             stages=chosen,
             mixtures={n: tuple(recipes[n]["data"]["mixture"] or [recipes[n]["data"]["dataset"]]) for n in chosen},
             windows={name: recipes[name]["data"]["driving"] or {} for name in chosen},
+            published={
+                name: path
+                for name in chosen
+                if (path := recipes[name]["model"].get("published")) and not recipes[name]["init_from"]
+            },
         )
 
     def check(self) -> None:
-        """Raise ValueError for a stage that learns from clips without drives, or says nothing of its windows; for a
-        benchmark of which no row is left, or whose windows are given whole."""
+        """Raise ValueError for a stage that learns from clips without drives, says nothing of its windows, or names its
+        published file as no path is; for a benchmark of which no row is left, or whose windows are given whole."""
+        for stage, path in self.published.items():
+            check_path(f"stages.{stage}: model.published", path)
         for stage in self.stages:
             if not self.windows[stage]:
                 raise ValueError(f"stages.{stage}: it learns from drives; add data=driving to its overrides")

@@ -6,7 +6,6 @@ Snakemake compares the facts between runs (as params), the provenance of each fi
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,12 @@ from workflow.checks import check_plan
 from workflow.cluster import Cluster
 from workflow.driving import RULES as DRIVING_RULES
 from workflow.driving import Driving
-from workflow.names import index_path, page_path, quote, short_digest
+from workflow.names import index_path, quote, short_digest
 from workflow.people import People
 from workflow.settings import Benchmark, Dataset, read_settings
 from workflow.sources import SOURCES, digest_of, making_of
+from workflow.steps import Step, steps_of
 from workflow.trackers import Trackers
-
-
-@dataclass(frozen=True)
-class Step:
-    """One job: its rule and wildcards, and the files that it makes."""
-
-    rule: str
-    wildcards: dict[str, str]
-    outputs: tuple[str, ...]
 
 
 class Plan:
@@ -169,6 +160,11 @@ class Plan:
         by_deepspeed = (n for n, recipe in self.recipes.items() if recipe["training"]["strategy"] == "deepspeed_zero2")
         return [name for name in by_deepspeed if self.stages[name].processes > 1]
 
+    def rows(self, benchmark: str) -> list[str]:
+        """Names of the rows of a benchmark's tables, of whichever kind it is."""
+        kinds = (kind for kind in (self.people, self.driving) if benchmark in kind.benchmarks)
+        return next(kinds, self.trackers).rows(benchmark)
+
     def files_of_benchmark(self, benchmark: str, kind: str) -> list[str]:
         """All predictions ("predictions.npz") or scores ("json") of a benchmark."""
         return [
@@ -227,9 +223,7 @@ class Plan:
             | {f"teachers of {name}": labels.stages for name, labels in self.labels.items()}
             | {f"DeepSpeed's op for {name}": self.deepspeed_op for name in self.deepspeed_stages},
             "benchmarks": {benchmark.name: benchmark.dataset for benchmark in self.available_benchmarks},
-            "trackers": {benchmark.name: self.trackers.rows(benchmark.name) for benchmark in self.tracking_benchmarks}
-            | {benchmark.name: self.people.rows(benchmark.name) for benchmark in self.people_benchmarks}
-            | {benchmark.name: self.driving.rows(benchmark.name) for benchmark in self.driving_benchmarks},
+            "trackers": {benchmark.name: self.rows(benchmark.name) for benchmark in self.available_benchmarks},
         }
 
     # Facts
@@ -303,69 +297,9 @@ class Plan:
         """The name by which `python -m shards pack --source` knows a data set's files."""
         return self.datasets[dataset].layout
 
-    # All steps, for `verify`
-
     def steps(self) -> Iterator[Step]:
         """Every job of the whole graph, in an order in which they can run."""
-        rendered = [known for known in self.datasets.values() if known.is_rendered or known.panoramas]
-        if rendered or any(known.is_in_cycles for known in self.datasets.values()):
-            yield Step("render_environment", {}, ("data/envs/render.json",))
-        yield from (Step(*step) for step in self.people.steps_of_bodies())
-        used = {known.assets for known in rendered}
-        for assets, rule in (("open", "render_assets"), ("kubric", "mirror_assets")):
-            if assets in used:
-                yield Step(rule, {}, (f"data/assets/{assets}.json",))
-        for assets in sorted({known.assets for known in self.datasets.values() if known.panoramas}):
-            yield Step("panoramas", {"assets": assets}, (f"data/panoramas/{assets}.npz",))
-        for path in self.downloads():
-            yield Step("fetch", {"file": path}, (path,))
-        for dataset in self.datasets.values():
-            yield from self._steps_of_dataset(dataset)
-        if self.deepspeed_stages:
-            yield Step("deepspeed_op", {}, (self.deepspeed_op,))
-        for stage in self.stages:
-            files = ("weights.safetensors", "untrained.safetensors", "metrics.jsonl", "recipe.yaml")
-            yield Step("train_stage", {"stage": stage}, tuple(f"results/{stage}/{file}" for file in files))
-            yield Step("curves", {"stage": stage}, (f"results/{stage}/curves.png",))
-        for benchmark in self.benchmarks.values():
-            yield from self._steps_of_benchmark(benchmark)
-        if self.people_benchmarks:
-            yield Step("blade_page", {}, ("results/blade.html",))
-        if self.driving_benchmarks:
-            yield Step("vista_page", {}, ("results/vista.html",))
-        yield Step("rulegraph", {}, ("results/graph.dot",))
-        yield Step("report_page", {}, ("results/report.html",))
-
-    def _steps_of_dataset(self, dataset: Dataset) -> Iterator[Step]:
-        for shard in dataset.shards:
-            names = {"dataset": dataset.name, "shard": shard}
-            stem = f"{dataset.name}/shard-{shard}"
-            if dataset.is_rendered:
-                yield Step("render_shard", names, (f"data/clips/{stem}.json",))
-            if dataset.is_annotated:
-                yield Step("annotate_shard", names, (f"data/tracks/{stem}.json",))
-            rule = "draw_people" if dataset.is_drawn else "pack"
-            yield Step(rule, names, tuple(f"data/shards/{stem}.{suffix}" for suffix in ("tar", "json")))
-        rule = "link" if dataset.is_remote else "index"
-        yield Step(rule, {"dataset": dataset.name}, (index_path(dataset.name),))
-        yield Step("dataset_page", {"dataset": dataset.name}, (page_path(dataset.name),))
-
-    def _steps_of_benchmark(self, benchmark: Benchmark) -> Iterator[Step]:
-        if benchmark.name in self.people.benchmarks:
-            yield from (Step(*step) for step in self.people.steps(benchmark.name))
-            return
-        if benchmark.name in self.driving.benchmarks:
-            yield from (Step(*step) for step in self.driving.steps(benchmark.name))
-            return
-        for mode, resolution in benchmark.protocols:
-            for tracker in self.trackers.rows(benchmark.name, resolution):
-                names = {"benchmark": benchmark.name, "mode": mode, "resolution": str(resolution)}
-                stem = f"results/{benchmark.name}/{tracker}.{mode}.{resolution}"
-                rule, wildcard = self.trackers.rule_of(tracker)
-                yield Step(rule, names | {wildcard: tracker}, (f"{stem}.predictions.npz",))
-                yield Step("score", names | {"any": tracker}, (f"{stem}.json",))
-        tables = tuple(f"results/{benchmark.name}/table.{suffix}" for suffix in ("md", "csv"))
-        yield Step("table", {"benchmark": benchmark.name}, tables)
+        return steps_of(self)
 
     # What Snakemake's rules ask for
 

@@ -80,7 +80,7 @@ class Dataset:
     @property
     def is_driving(self) -> bool:
         """Whether every clip says of the drive that it was taken on."""
-        return self.source in OF_DRIVES or (self.is_rendered and self.recipe == "driving")
+        return self.is_drive or self.source in OF_DRIVES
 
     @property
     def is_rendered(self) -> bool:

@@ -34,6 +34,9 @@ PAGE = Source(
 )
 """The report of one system alone, whichever it is."""
 
+PACKAGES_OF = {"vista": ("diffusers",)}
+"""Packages that a model's network is made of; what is an extra is not always there to be asked."""
+
 SOURCES = {
     "render_environment": Source(files=(RENDERER,)),
     "render_assets": Source(("generation.assets:build_pack",), files=(RENDERER,)),
@@ -160,5 +163,6 @@ def making_of(rule: str, *models: str) -> dict[str, str]:
     """The code digest and package versions of a rule, as facts for its outputs' provenance."""
     code = digest_of(rule, *models)
     # The local label tells builds of one version apart (2.13.0+cpu): results may travel between machines.
-    versions = {package: version(package).split("+")[0] for package in SOURCES[rule].packages}
+    packages = (*SOURCES[rule].packages, *(package for model in models for package in PACKAGES_OF.get(model, ())))
+    versions = {package: version(package).split("+")[0] for package in packages}
     return ({"source": code} if code else {}) | versions

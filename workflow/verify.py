@@ -13,8 +13,9 @@ from pathlib import Path
 import yaml
 
 from trainer.config import NO_WEIGHTS, flat_keys
-from workflow.plan import Plan, Step
+from workflow.plan import Plan
 from workflow.provenance import FORMAT, sha256_of, sidecar_path
+from workflow.steps import Step
 
 MEANING = {"source": "the code behind it", "recipe": "its recipe", "overrides": "its overrides"}
 

@@ -111,7 +111,6 @@ def test_vistas_first_phase_has_the_references_two_groups():
     from trainer.models.vista.keys import temporal_names
     from trainer.optim import lies_in
 
-    pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
     own = list(make_unet(dataclasses.replace(PRESETS["tiny"], with_actions=False)).state_dict())
     factors = compose("vista_phase1").optimizer.learning_rate_factors
     assert {name for name in own if any(lies_in(name, part) for part in factors)} == temporal_names(own)

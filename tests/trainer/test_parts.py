@@ -15,7 +15,7 @@ WITHOUT_FILES = {
 @pytest.mark.parametrize("name", TASKS)
 def test_the_parts_to_shard_are_most_of_a_model_and_none_is_inside_another(name):
     if name == "vista":
-        pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
+        pytest.importorskip("transformers", reason="Vista's picture encoder needs the extra `vista`")
     model = build(name, **WITHOUT_FILES.get(name, {}))
     parts = TASKS[name].parts_to_shard(model)
     own = [parameter for part in parts for parameter in part.parameters()]

@@ -1,6 +1,7 @@
 """What a configuration asks for, and the one line that a mistake in it gives."""
 
 import copy
+import os
 import re
 from pathlib import Path
 
@@ -229,6 +230,23 @@ def test_the_next_command_follows_from_what_is_there(config, tmp_path):
     ]
 
 
+def test_one_system_alone_ends_with_its_own_table_and_page(tmp_path):
+    plan = Plan(yaml.safe_load((ROOT / "config/config.yaml").read_text()), tmp_path)
+    made = [
+        f"results/{stage}/{file}" for stage in plan.driving.stages for file in ("weights.safetensors", "curves.png")
+    ]
+    for number, path in enumerate([*made, "results/driving_heldout/table.md", "results/vista.html"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+        os.utime(tmp_path / path, (number, number))
+    lines = closing_words(plan).splitlines()
+    assert lines[-2:] == ["table in results/driving_heldout/table.md", "report in results/vista.html"]
+    (tmp_path / "results/vista.html").unlink()
+    assert closing_words(plan).splitlines()[-1] == "next: snakemake report"
+    os.utime(tmp_path / made[0])
+    assert closing_words(plan).splitlines()[-1] == "next: snakemake evaluate"
+
+
 def test_a_data_set_that_is_not_there_is_downloaded_and_left_out_of_the_report(config, tmp_path):
     plan = Plan(config, tmp_path)
     assert list(plan.downloads()) == ["data/downloads/tapvid_davis.pkl"]
@@ -356,7 +374,7 @@ def test_mistakes_in_a_data_set_of_videos(with_videos, key, value, message):
 def test_the_benchmarks_of_the_documentation_are_a_plan(config, tmp_path):
     text = (ROOT / "docs/how-to/benchmarks.md").read_text()
     block, driving = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    worlds = yaml.safe_load((ROOT / "config/vista_small.yaml").read_text()) | yaml.safe_load(driving)
+    worlds = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | yaml.safe_load(driving)
     options = "--num-clips 64 --samples 5 --steps 12"
     assert Plan(worlds).driving.rollout_words({"drives": "driving_heldout"}) == options
     added = yaml.safe_load(block)

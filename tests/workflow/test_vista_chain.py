@@ -1,6 +1,6 @@
 """Vista's three chained stages by one command, at their tiniest: killed in each stage, the same bytes as in peace.
 
-Slow (`pytest -m slow`), some minutes on two cores; needs the renderer as test_kill.py does, and diffusers.
+Slow (`pytest -m slow`), some minutes on two cores; needs the renderer as test_kill.py does.
 """
 
 import json
@@ -13,7 +13,6 @@ import pytest
 from tests.workflow.copies import environment_of
 from tests.workflow.test_kill import RENDERER, finish, kill_all, prepare, products, start, wait_for
 
-pytest.importorskip("diffusers", reason="no diffusers: pip install 'frameline[vista]'")
 COMMAND = [sys.executable, "-m", "snakemake", "vista", "--configfile", "config/vista_tiny.yaml"]
 STAGES = ("vista_phase1", "vista_phase2_stage1", "vista_phase2_stage2")
 pytestmark = [

@@ -18,7 +18,7 @@ AFTER_PREDICTION = {"predict_drives", "draw_drives", *AFTER_SCORE}
 DRIVES = {"source": "render", "recipe": "driving", "clips_per_shard": 4, "num_clips": 8}
 HELDOUT = DRIVES | {"split": "test", "num_clips": 4, "first_seed": 1000}
 SMALL = [
-    "model=vista_pixels", "data=driving_small", "data.dataset=train_drives", "data.mixture=null",
+    "model=vista_small", "data=driving_small", "data.dataset=train_drives",
     "data.driving.num_frames=5", "data.driving.frame_step=1", "validation.dataset=null", "training.keep=last",
     "training.num_epochs=null", "training.num_steps=4", "cluster.gpus_per_process=0",
 ]  # fmt: skip
@@ -36,13 +36,22 @@ CONFIG = {
 }
 COPIES = ["copy-5x24x32x1", "copy-5x36x48x1"]
 TARGETS = ("vista", "--configfile", "drives.yaml")
+PUBLISHED = "data/svd/svd_xt.safetensors"
+
+
+def prepare(to: Path) -> Path:
+    """A copy of the repository with the configuration, and the file that is the user's."""
+    root = copy_repository(to)
+    (root / "drives.yaml").write_text(yaml.safe_dump(CONFIG))
+    (root / PUBLISHED).parent.mkdir(parents=True)
+    (root / PUBLISHED).write_text("given\n")
+    return root
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Graph:
     """A copy whose outputs all are there, entered into Snakemake's books."""
-    root = copy_repository(tmp_path_factory.mktemp("graph") / "made")
-    (root / "drives.yaml").write_text(yaml.safe_dump(CONFIG))
+    root = prepare(tmp_path_factory.mktemp("graph") / "made")
     for output in (root / output for step in Plan(CONFIG, root).steps() for output in step.outputs):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("made\n")
@@ -72,9 +81,7 @@ def plan_of(graph: Graph, *words: str) -> dict[str, int]:
 
 
 def test_from_nothing_everything_is_planned_from_drives_to_the_page(tmp_path):
-    root = copy_repository(tmp_path / "new")
-    (root / "drives.yaml").write_text(yaml.safe_dump(CONFIG))
-    result = Graph(root).snakemake("-n", "-p", *TARGETS)
+    result = Graph(prepare(tmp_path / "new")).snakemake("-n", "-p", *TARGETS)
     told = result.stdout + result.stderr
     assert result.returncode == 0, told
     counts = dict(re.findall(r"^(\w+) +(\d+)$", told, re.M))
@@ -127,6 +134,25 @@ def test_a_changed_last_stage_rolls_out_itself_alone(graph):
     plan = plan_of(graph)
     assert (plan["train_stage"], plan["predict_drives"], plan["score_drives"]) == (1, 1, 1)
     assert "drives_copy" not in plan
+
+
+def test_a_changed_published_file_trains_again_from_its_first_stage_on(graph):
+    path = graph.root / PUBLISHED
+    path.write_text("another\n")
+    assert plan_of(graph)["train_stage"] == 3
+    path.write_text("given\n")
+    assert plan_of(graph) == {}
+
+
+def test_a_missing_published_file_is_said_before_anything_is_made(graph):
+    path = graph.root / PUBLISHED
+    away = path.rename(path.with_suffix(".away"))
+    result = graph.snakemake("-n", *TARGETS)
+    away.rename(path)
+    told = result.stdout + result.stderr
+    assert result.returncode != 0 and "Traceback" not in told
+    assert f"error: stages.{STAGES[0]}: model.published={PUBLISHED} is not there; download svd_xt.safetensors" in told
+    assert Plan(CONFIG).driving.published == {STAGES[0]: PUBLISHED}, "later stages begin with the one before"
 
 
 def test_rows_are_copies_of_each_size_and_the_stages():

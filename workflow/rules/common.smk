@@ -131,6 +131,18 @@ def first_weights(wildcards):
     return [f"results/{source}/weights.safetensors"] if source else []
 
 
+def published_of(wildcards):
+    """The file of the user's that a stage begins with, if there is one. An exception would not do where it is missing:
+    Snakemake would take older weights for the finished ones."""
+    path = plan.driving.published.get(wildcards.stage)
+    if path and not os.path.exists(path):
+        sys.exit(
+            f"error: stages.{wildcards.stage}: model.published={path} is not there; download svd_xt.safetensors from"
+            " huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt and put it there"
+        )
+    return [path] if path else []
+
+
 def teachers_of(wildcards):
     return plan.teacher_files(wildcards.stage)
 

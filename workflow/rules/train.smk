@@ -22,6 +22,7 @@ rule train_stage:
     input:
         clips=clips_of,
         init=first_weights,
+        published=published_of,
         teachers=teachers_of,
         validation=ancient(validation_of),
         deciding=deciding_validation_of,

@@ -10,8 +10,6 @@ from trainer.driving.drawer import DriveDrawer
 from trainer.launch import main
 from trainer.video import open_video
 
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
-
 
 def words_of(drives, folder, *more: str) -> list[str]:
     validated = ["validation.dataset=drives", "validation.num_videos=1", "validation.every_steps=4"]

@@ -2,13 +2,9 @@
 
 import json
 
-import pytest
-
 from eval.__main__ import main as evaluate
 from tests.trainer.driving.worlds import write_world
 from trainer.predict_drives import main as predict
-
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
 
 
 def test_an_untrained_world_is_rolled_out_scored_and_drawn(drives, tmp_path):
@@ -28,5 +24,6 @@ def test_an_untrained_world_is_rolled_out_scored_and_drawn(drives, tmp_path):
     scores = [str(tmp_path / f"{name}.json") for name in ("c", "r")]
     assert evaluate(["drives-table", *scores, "--out", str(tmp_path / "table.md")]) == 0
     assert "## drives: 4 frames of 8x16, 2 frames of the clip apart, 1 given" in (tmp_path / "table.md").read_text()
+    assert "reward r: correlation" in (tmp_path / "table.md").read_text(), "of samples, two of each clip"
     sheet = ["--out", str(tmp_path / "s.png"), "--film", str(tmp_path / "s.mp4")]
     assert evaluate(["drives-sheet", "--rollouts", str(tmp_path / "r.npz"), *truth, *sheet]) == 0

@@ -14,15 +14,19 @@ from tests.trainer.driving.conftest import pack_drives
 from tests.trainer.driving.worlds import LATENTS, write_world
 from trainer.predict_drives import main
 
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
-
 
 @pytest.fixture(scope="module")
 def worlds(drives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worlds")
     write_world(drives, folder / "pixels.safetensors")
-    write_world(drives, folder / "latents.safetensors", *LATENTS)
     return folder
+
+
+@pytest.fixture(scope="module")
+def of_latents(drives, worlds):
+    """The same folder, with a model of latents."""
+    write_world(drives, worlds / "latents.safetensors", *LATENTS)
+    return worlds
 
 
 def predict(drives, worlds, out, *words: str, weights: str = "pixels"):
@@ -75,13 +79,13 @@ def test_what_is_told_alone_differs_between_tellings(drives, worlds, tmp_path, m
         assert (found.frames(key, "true") == found.frames(key, "shuffled")).all()
 
 
-def test_samples_give_rewards_and_one_kind_is_told_where_one_was_learned(drives, worlds, tmp_path):
-    found = predict(drives, worlds, tmp_path / "a.npz", "--samples", "2", "--num-clips", "2", weights="latents")
+def test_samples_give_rewards_and_one_kind_is_told_where_one_was_learned(drives, of_latents, tmp_path):
+    found = predict(drives, of_latents, tmp_path / "a.npz", "--samples", "2", "--num-clips", "2", weights="latents")
     assert found.settings["kind"] == "trajectory" and found.settings["num_samples"] == 2
     true, _ = DriveTruth(drives.index).window(found.keys[1], 5, 1, 32, 64)
     assert (found.frames(found.keys[1], "none")[0] == true[0]).all(), "what was given, and not what is decoded"
     assert all(0 < found.reward(key, told) < 1 for key in found.keys for told in found.told)
-    speed = predict(drives, worlds, tmp_path / "b.npz", "--kind", "speed", "--num-clips", "2", weights="latents")
+    speed = predict(drives, of_latents, tmp_path / "b.npz", "--kind", "speed", "--num-clips", "2", weights="latents")
     key = found.keys[0]
     assert (speed.frames(key, "true") != found.frames(key, "true")).any()
 

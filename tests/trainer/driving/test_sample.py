@@ -15,16 +15,20 @@ from trainer.models.vista.objective import ObjectiveConfig
 from trainer.sample import main
 from trainer.video import open_video, write_video
 
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
-
 
 @pytest.fixture(scope="module")
 def folder(drives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worlds")
     write_world(drives, folder / "pixels.safetensors")
-    write_world(drives, folder / "latents.safetensors", *LATENTS)
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "road.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_latents(drives, folder):
+    """The same folder, with a model of latents."""
+    write_world(drives, folder / "latents.safetensors", *LATENTS)
     return folder
 
 
@@ -87,19 +91,19 @@ def test_rounds_are_told_each_its_own(folder, tmp_path, capsys):
     assert "7 rows, expected 10" in capsys.readouterr().err
 
 
-def test_a_model_of_latents_takes_up_to_three_first_frames_of_a_video(folder, tmp_path, capsys):
+def test_a_model_of_latents_takes_up_to_three_first_frames_of_a_video(of_latents, tmp_path, capsys):
     clip = drive_clip(num_frames=12)
-    write_video(iter(clip.video), 20, folder / "drive.mp4")
+    write_video(iter(clip.video), 20, of_latents / "drive.mp4")
     words = ["--given", "3", "--actions", "goal=0.3,0.5", "--rounds", "2"]
-    assert make(folder, tmp_path / "out.png", *words, weights="latents", image="drive.mp4") == 0
+    assert make(of_latents, tmp_path / "out.png", *words, weights="latents", image="drive.mp4") == 0
     assert "2 rounds of 5 frames, 3 carried over: 7 frames" in capsys.readouterr().out
     width, height = Image.open(tmp_path / "out.png").size
     assert height > 96 and width > 7 * 192
-    assert make(folder, tmp_path / "out.png", "--given", "4", weights="latents", image="drive.mp4") == 2
+    assert make(of_latents, tmp_path / "out.png", "--given", "4", weights="latents", image="drive.mp4") == 2
     assert "--given 4: these weights were trained with at most 3 given" in capsys.readouterr().err
-    assert make(folder, tmp_path / "out.png", "--given", "2") == 2
+    assert make(of_latents, tmp_path / "out.png", "--given", "2") == 2
     assert "at most 1 given of 4 frames" in capsys.readouterr().err
-    assert make(folder, tmp_path / "out.png", "--given", "2", weights="latents") == 2
+    assert make(of_latents, tmp_path / "out.png", "--given", "2", weights="latents") == 2
     assert "has 1 frames" in capsys.readouterr().err
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tests.trainer.many_processes import launch_all
 from trainer.checkpoint import load_weights
+from trainer.config import compose_launch
 from trainer.launch import main
-
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
+from trainer.run import describe_run
 
 PHASE_1 = ["model.unet.with_actions=false", "model.unet.frame_values=0"]
 
@@ -35,7 +35,7 @@ def phase1(drives, tmp_path_factory) -> Path:
 
 def test_phase_2_begins_with_phase_1_and_adds_actions(drives, phase1, tmp_path):
     init = f"paths.init_weights={phase1 / 'out' / 'weights.safetensors'}"
-    words = drives.words("vista_phase2_stage1", tmp_path, init, "data.mixture=null")
+    words = drives.words("vista_phase2_stage1", tmp_path, init)
     assert main([*words, "training.lora.whole=[to_v.action,frame_embedding]"]) == 0
     before, after = weights_of(phase1), weights_of(tmp_path)
     added = after.keys() - before.keys()
@@ -48,9 +48,25 @@ def test_phase_2_begins_with_phase_1_and_adds_actions(drives, phase1, tmp_path):
     assert {"diffusion_loss", "structure_loss"} <= rows_of(tmp_path)[0].keys()
 
 
+def test_another_published_file_is_another_run(drives, tmp_path):
+    """Else a training that was begun with one file would go on after it was changed."""
+    published, init = tmp_path / "svd.safetensors", tmp_path / "weights.safetensors"
+    init.write_bytes(b"of a stage before")
+
+    def identity(content: bytes, *more: str) -> str:
+        published.write_bytes(content)
+        words = drives.words("vista_phase1", tmp_path, f"model.published={published}", *more)
+        recipe, paths = compose_launch("vista_phase1", [word for word in words if not word.startswith("stage=")])
+        return describe_run(recipe, paths, 1).identity
+
+    assert identity(b"one") == identity(b"one") != identity(b"another")
+    after = f"paths.init_weights={init}"
+    assert identity(b"one", after) == identity(b"another", after), "it is not read"
+
+
 def test_only_what_a_later_phase_adds_may_lack(drives, phase1, tmp_path, capsys):
     init = f"paths.init_weights={phase1 / 'out' / 'weights.safetensors'}"
-    words = drives.words("vista_phase2_stage1", tmp_path, init, "data.mixture=null")
+    words = drives.words("vista_phase2_stage1", tmp_path, init)
     assert main([*words, "model.unet.widths=[64]"]) == 2
     assert "weights of another model: unet." in capsys.readouterr().err
 
@@ -98,7 +114,7 @@ def test_validation_says_what_copying_gives_and_chooses_the_best(drives, tmp_pat
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_learn_without_a_parameter_left_over(drives, phase1, tmp_path, strategy):
     init = f"paths.init_weights={phase1 / 'out' / 'weights.safetensors'}"
-    words = drives.words("vista_phase2_stage1", tmp_path, init, "data.mixture=null", f"training.strategy={strategy}")
+    words = drives.words("vista_phase2_stage1", tmp_path, init, f"training.strategy={strategy}")
     words += ["training.lora.whole=[to_v.action,frame_embedding]", "training.num_steps=2", "training.batch_size=1"]
     ended = launch_all([words], processes=2)
     assert [code for code, _ in ended] == [0, 0], ended[0][1][-3000:]
@@ -106,6 +122,7 @@ def test_two_processes_learn_without_a_parameter_left_over(drives, phase1, tmp_p
 
 
 def test_latents_need_their_frozen_networks(drives, tmp_path, capsys):
+    pytest.importorskip("transformers", reason="Vista's picture encoder needs the extra `vista`")
     words = drives.words("vista_phase1", tmp_path, *PHASE_1, "model.space=latents", "model.preset=tiny")
     words = [word for word in words if not word.startswith("model.unet.w")]
     words += ["model.unet.widths=[32,64]", "model.unet.attending=[true,true]", "data.driving.height=16"]

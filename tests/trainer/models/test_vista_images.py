@@ -19,8 +19,7 @@ from trainer.models.vista.image_keys import (
     read_picture_encoder,
 )
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="Vista's picture encoder needs the extra `vista`")
 SMALL = AutoencoderConfig(widths=(32, 64), blocks_per_level=2)
 PICTURE = PictureConfig(width=32, feedforward=80, num_layers=2, num_heads=2, image_size=28, patch_size=14, out_width=24)
 Tensors = dict[str, torch.Tensor]

@@ -14,8 +14,7 @@ from trainer.models.vista.keys import PHASE_1_LACKS, SVD_LACKS, to_published, un
 from trainer.models.vista.published_file import World, load_world, publish_world
 from trainer.published import read_published
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="Vista's picture encoder needs the extra `vista`")
 TINY = PRESETS["tiny"]
 LORA = LoraConfig(rank=4, alpha=4, modules=["to_q", "to_k", "to_v", "to_out.0"])
 SIZES = {"width": 32, "feedforward": 48, "num_layers": 1, "num_heads": 2, "image_size": 28, "patch_size": 14}

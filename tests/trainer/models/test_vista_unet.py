@@ -22,7 +22,6 @@ from trainer.models.vista.keys import (
     unet_names,
 )
 
-pytest.importorskip("diffusers")
 DATA = Path(__file__).parents[2] / "data" / "vista"
 TINY = PRESETS["tiny"]
 LORA = LoraConfig(rank=16, alpha=16, modules=["to_q", "to_k", "to_v", "to_out.0"], whole=["action"])

@@ -1,11 +1,11 @@
-"""Networks of Vista from diffusers and transformers, which are imported only when one is built."""
+"""Networks of Vista from diffusers and transformers, which are imported only when one is built: that takes seconds."""
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from trainer.models.vista.config import AutoencoderConfig, PictureConfig, UNetConfig
+from trainer.models.vista.convolution import flatten_convolutions
 
 if TYPE_CHECKING:
     from trainer.models.vista.unet import VistaUNet
@@ -14,21 +14,24 @@ INSTALL = "pip install 'frameline[vista]'"
 
 
 def make_unet(config: UNetConfig) -> "VistaUNet":
-    """The network with fresh weights; ValueError where diffusers is not installed."""
-    import_diffusers()
+    """The network with fresh weights."""
     from trainer.models.vista.unet import VistaUNet
 
     return VistaUNet(config)
 
 
 def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
-    """diffusers' AutoencoderKLTemporalDecoder with fresh weights; ValueError where diffusers is not installed."""
-    return import_diffusers().AutoencoderKLTemporalDecoder(
+    """diffusers' AutoencoderKLTemporalDecoder with fresh weights."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    network = AutoencoderKLTemporalDecoder(
         block_out_channels=config.widths,
         down_block_types=("DownEncoderBlock2D",) * len(config.widths),
         layers_per_block=config.blocks_per_level,
         latent_channels=config.latent_channels,
     )
+    flatten_convolutions(network)
+    return network
 
 
 def make_picture_encoder(config: PictureConfig) -> nn.Module:
@@ -48,12 +51,3 @@ def make_picture_encoder(config: PictureConfig) -> nn.Module:
         hidden_act="gelu",
     )
     return transformers.CLIPVisionModelWithProjection(settings)
-
-
-def import_diffusers() -> ModuleType:
-    """The package diffusers; ValueError with the command that installs it."""
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ValueError(f"Vista needs diffusers ({error}); install it: {INSTALL}") from None
-    return diffusers

@@ -28,7 +28,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 class Vista(nn.Module):
-    """A driving world model with fresh weights; ValueError where diffusers is not installed.
+    """A driving world model with fresh weights; ValueError for one of latents where transformers is not installed.
 
     `unet` learns; of a model of latents `autoencoder` and `tower` are frozen, and part of its weights, so that these
     need no other file. Of one of pixels both are None.

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from trainer.models.vista.actions import NUM_FEATURES, SINUSOID
 from trainer.models.vista.attention import ActionLinear, ClipTransformer, OneToken, SeparateActions
 from trainer.models.vista.config import UNetConfig
+from trainer.models.vista.convolution import flatten_convolutions
 
 RESIDUAL_EPS = 1e-5
 """Of the group norms in residual blocks, as the weights were trained with; diffusers' blocks have 1e-6 in most."""
@@ -90,6 +91,7 @@ class VistaUNet(UNetSpatioTemporalConditionModel):
         for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
             if hasattr(block, "attentions"):
                 block.attentions = nn.ModuleList(map(ClipTransformer, block.attentions))
+        flatten_convolutions(self)
         self._freeze_inert()
 
     @property
