@@ -41,6 +41,8 @@ def check_plan(plan: Plan) -> None:
             _check_scenes(plan, f"validation of stages.{name}", recipe["validation"]["dataset"])
     for name, recipe in plan.recipes.items():
         _check_samples(plan, name, recipe, num_frames)
+    for name in plan.driving.benchmarks:
+        _check_windows(plan, name, num_frames.get(plan.benchmarks[name].dataset))
     for name in plan.deepspeed_stages:
         if find_spec("deepspeed") is None:
             raise ValueError(
@@ -107,6 +109,17 @@ def _check_samples(plan: Plan, stage: str, recipe: dict[str, Any], num_frames: d
             f"{global_batch} (batch_size {batch_size} x accumulation_steps {steps} x {processes} processes); lower one "
             "of them, or set training.num_steps and training.num_epochs=null"
         )
+
+
+def _check_windows(plan: Plan, benchmark: str, num_frames: int | None) -> None:
+    """Hold the windows that are made of a benchmark of driving against the frames of a clip, where that is known."""
+    for stage in plan.driving.worlds(benchmark):
+        span, asked = plan.driving.span(stage), plan.driving.num_windows(benchmark)
+        if num_frames is not None and num_frames - span + 1 < asked:
+            raise ValueError(
+                f"benchmarks.{benchmark}: rollouts.windows={asked} of stages.{stage}, each over {span} frames, and "
+                f"clips have {num_frames} ({plan.benchmarks[benchmark].dataset}); make longer clips, or fewer windows"
+            )
 
 
 def _check_scenes(plan: Plan, who: str, dataset: str) -> None:

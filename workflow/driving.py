@@ -114,6 +114,10 @@ class Driving:
         """First frames of a window that are given."""
         return self.benchmarks[benchmark].rollouts.get("given", 1)
 
+    def num_windows(self, benchmark: str) -> int:
+        """Windows of each clip that are made."""
+        return self.benchmarks[benchmark].rollouts.get("windows", 1)
+
     def truth(self, benchmark: str) -> str:
         """The index that a benchmark is scored against."""
         return index_path(self.benchmarks[benchmark].dataset)
@@ -122,9 +126,14 @@ class Driving:
         """Options of `python -m eval drives-copy` for a benchmark and a size."""
         names = ("--num-frames", "--height", "--width", "--frame-step")
         words = [word for pair in zip(names, wildcards["size"].split("x"), strict=True) for word in pair]
-        limit = self.benchmarks[wildcards["drives"]].rollouts.get("num_clips")
-        limited = ["--num-clips", str(limit)] if limit else []
-        return quote([*words, "--num-given", str(self.given(wildcards["drives"])), *limited])
+        asked = self.benchmarks[wildcards["drives"]].rollouts
+        which = [
+            word
+            for name in ("num_clips", "windows")
+            if name in asked
+            for word in (f"--{name.replace('_', '-')}", str(asked[name]))
+        ]
+        return quote([*words, "--num-given", str(self.given(wildcards["drives"])), *which])
 
     def rollout_words(self, wildcards: Mapping[str, str]) -> str:
         """Options of `python -m trainer.predict_drives` that a benchmark sets."""

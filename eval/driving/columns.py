@@ -35,7 +35,17 @@ REWARDS = {
     "reward_true": Metric("reward true", 1, 4, "reward: how far samples of one clip agree, by the model itself.", True),
     "reward_shuffled": Metric("reward shuffled", 1, 4, "", True),
     "reward_none": Metric("reward none", 1, 4, "", True),
-    "reward_correlation": Metric("reward r", 1, 3, "reward r: correlation of reward and PSNR over all rollouts.", True),
+    "reward_over_shuffled": Metric("over shuffled", 1, 5, "reward over shuffled: reward true less shuffled.", True),
+    "reward_over_none": Metric("over none", 1, 5, "reward over none: the same of told nothing.", True),
+    "reward_correlation_true": Metric(
+        "r true", 1, 3, "r true, r shuffled, r none: correlation of reward and PSNR, rollouts of one telling.", True
+    ),
+    "reward_correlation_shuffled": Metric("r shuffled", 1, 3, "", True),
+    "reward_correlation_none": Metric("r none", 1, 3, "", True),
+    "reward_correlation": Metric("r all", 1, 3, "r all: the same over all rollouts.", True),
+    "reward_correlation_over_copy": Metric(
+        "r over copy", 1, 3, "r over copy: correlation of reward true and over copy; easy clips do not count.", True
+    ),
 }
 FLOORS = {
     "psnr_copy": Metric("PSNR copy", 1, 2, "PSNR copy: of the last given frame, repeated.", True),

@@ -17,6 +17,7 @@ def add_commands(commands, add_command) -> None:
     copy.add_argument("--width", type=int, required=True, help="of the frames, pixels")
     copy.add_argument("--num-given", type=int, default=1, help="first frames that are given (default: 1)")
     copy.add_argument("--num-clips", type=int, help="the first so many of the index (default: all)")
+    copy.add_argument("--windows", type=int, default=1, help="so many of each clip, evenly spread (default: 1)")
     copy.add_argument("--out", type=Path, required=True, help="rollouts.npz to write")
 
     score = add_command(commands, "drives-score", score_command, "score rollouts of a driving world model")
@@ -48,6 +49,19 @@ def add_commands(commands, add_command) -> None:
     frechet.add_argument("--allow-few", action="store_true", help="go on with fewer samples than features")
     frechet.add_argument("--out", type=Path, required=True, help="json to write")
 
+    distance = add_command(commands, "drives-distance", distance_command, "perceptual distance by frame, as of LPIPS")
+    _add_rollouts(distance)
+    distance.add_argument(
+        "--distance",
+        required=True,
+        metavar="MODULE:FUNCTION",
+        help="from made and true frames, each (T, H, W, 3) uint8, to distances (T,). There is no default: the weights "
+        "of LPIPS do not come with this project, and other functions give other numbers",
+    )
+    distance.add_argument("--name", default="", help="what it is called (default: the function's name)")
+    distance.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    distance.add_argument("--out", type=Path, required=True, help="json to write")
+
 
 def _add_rollouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=Path, required=True, help="rollouts.npz of one model")
@@ -61,7 +75,7 @@ def copy_command(options: argparse.Namespace) -> None:
     from eval.driving.rollouts import SIZES
 
     settings = {name: getattr(options, name) for name in SIZES}
-    print(f"wrote {write_copies(options.truth, options.out, settings, options.num_clips)}")
+    print(f"wrote {write_copies(options.truth, options.out, settings, options.num_clips, options.windows)}")
 
 
 def score_command(options: argparse.Namespace) -> None:
@@ -76,7 +90,9 @@ def score_command(options: argparse.Namespace) -> None:
     told = "  ".join(f"{METRICS[metric].title} {format_cell(metric, score)}" for metric in shown)
     if "turn_correlation_floor" in score["mean"]:
         told += f"  of true frames turn r {format_cell('turn_correlation_floor', score)}"
-    print(f"{score['benchmark']} {score['model']}: {told}  ({score['num_clips']} clips)")
+    num_windows = sum(map(len, score["windows"].values()))
+    each = f", {num_windows} windows" if num_windows > score["num_clips"] else ""
+    print(f"{score['benchmark']} {score['model']}: {told}  ({score['num_clips']} clips{each})")
     print(f"wrote {options.out}")
 
 
@@ -118,4 +134,18 @@ def frechet_command(options: argparse.Namespace) -> None:
     print(f"{found['benchmark']} {found['model']}: {found['distance']:.4g} ({told})")
     if found["is_biased"]:
         print("warning: fewer samples than features; this number compares with nothing")
+    print(f"wrote {write_text(options.out, json.dumps(found, indent=1, allow_nan=False) + chr(10))}")
+
+
+def distance_command(options: argparse.Namespace) -> None:
+    """Measure and print the distances, of each made frame too."""
+    from eval.driving.perceptual import measure_distances
+    from shards.files import write_text
+
+    found = measure_distances(options.rollouts, options.truth, options.distance, name=options.name, seed=options.seed)
+    print(f"{found['benchmark']} {found['model']}: {found['name']} by {found['distance']}, {found['num_clips']} clips")
+    for told, mean in found["mean"].items():
+        ends, frames = found["interval"][told], found["by_frame"][told]["mean"]
+        interval = f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else ""
+        print(f"{told}: {mean:.4f}{interval}  by frame {' '.join(f'{value:.4f}' for value in frames)}")
     print(f"wrote {write_text(options.out, json.dumps(found, indent=1, allow_nan=False) + chr(10))}")

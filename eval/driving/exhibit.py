@@ -11,6 +11,7 @@ from PIL import Image
 
 from eval.drawing import encode_webp
 from eval.driving.drawing import read_subject
+from eval.driving.rewards import chart_rewards
 from eval.driving.score import read_driving_score
 from eval.driving.table import PARTS, DrivingTable, meanings, read_driving_tables
 from eval.page import data_uri
@@ -36,6 +37,8 @@ class DrivingView:
     tables: list[RowsView]
     meanings: list[str]
     pictures: list[PictureView]
+    charts: list[str]
+    """Inline SVG of the rewards of each model that has them."""
     traces: list[tuple[str, list[Step]]]
     files: list[InputFile] = field(default_factory=list)
 
@@ -76,6 +79,7 @@ def _view(
         tables=[RowsView(heading=heading, header=header, rows=rows) for heading, (header, rows) in made if rows],
         meanings=meanings(),
         pictures=pictures,
+        charts=[chart for chart in map(chart_rewards, table.scores) if chart],
         traces=[(read_driving_score(path)["model"], provenance.trace(path)) for path in own],
         files=provenance.describe(own),
     )

@@ -8,29 +8,27 @@ caller names a function, `module:function`, which takes frames (N, T, H, W, 3) u
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from eval.driving.reading import check_same, true_frames
 from eval.driving.rollouts import Rollouts, read_rollouts
-from eval.driving.score import check_same
 from eval.driving.truth import DriveTruth
 
-Extractor = Callable[[np.ndarray], np.ndarray]
-CLIPS_AT_ONCE = 8
+WINDOWS_AT_ONCE = 8
 
 
-def load_extractor(name: str) -> Extractor:
-    """The function `module:function`; ValueError where there is none."""
+def load_extractor(name: str, option: str = "--extractor") -> Callable[..., np.ndarray]:
+    """The function `module:function` that an option of the command line names; ValueError where there is none."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"--extractor {name}: no function by this name ({error}); write module:function") from None
+        raise ValueError(f"{option} {name}: no function by this name ({error}); write module:function") from None
     if not callable(found):
-        raise ValueError(f"--extractor {name}: this is no function, but {type(found).__name__}")
+        raise ValueError(f"{option} {name}: this is no function, but {type(found).__name__}")
     return found
 
 
@@ -114,9 +112,8 @@ def check_features(features: np.ndarray, num_samples: int, extractor: str) -> np
 
 
 def _batches(rollouts: Rollouts, truth: DriveTruth, told: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Made and true windows (N, T, H, W, 3), CLIPS_AT_ONCE at a time."""
-    sizes = [rollouts.settings[name] for name in ("num_frames", "frame_step", "height", "width")]
-    for number in range(math.ceil(len(rollouts.keys) / CLIPS_AT_ONCE)):
-        keys = rollouts.keys[number * CLIPS_AT_ONCE : (number + 1) * CLIPS_AT_ONCE]
-        made = np.stack([rollouts.frames(key, told) for key in keys])
-        yield made, np.stack([truth.window(key, *sizes, first=rollouts.first(key))[0] for key in keys])
+    """Made and true windows (N, T, H, W, 3), WINDOWS_AT_ONCE at a time."""
+    for start in range(0, len(rollouts.windows), WINDOWS_AT_ONCE):
+        windows = rollouts.windows[start : start + WINDOWS_AT_ONCE]
+        made = np.stack([rollouts.frames(key, told, number) for key, number in windows])
+        yield made, np.stack([true_frames(rollouts, truth, *window) for window in windows])

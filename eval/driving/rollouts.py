@@ -1,8 +1,10 @@
 """rollouts.npz: the frames that a driving world model makes of every clip of a benchmark, told three different things.
 
 An npz without pickled objects: `format`, `model`, `weights_sha256`, `dataset_digest` (sha256 of the truth's
-index.json), `settings` (JSON) and `rollouts` (JSON: a list of key, first, told, told_key, reward); the frames of one
-rollout are `<key>/<told>`, (T, H, W, 3) uint8. Of what is told: TOLD.
+index.json), `settings` (JSON) and `rollouts` (JSON: a list of key, first, told, told_key, reward; told_first where the
+window whose actions are told begins at another frame). The frames of one rollout are `<key>/<told>`, (T, H, W, 3)
+uint8; of a clip's second window and later ones, counted from 0 as they come, `<key>/<told>/<number>`. Of what is told:
+TOLD.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ FORMAT = "frameline-rollouts/1"
 TRUE, SHUFFLED, NONE = "true", "shuffled", "none"
 TOLD = (TRUE, SHUFFLED, NONE)
 """What a model is told: the clip's own actions, those of another clip of the benchmark (other_key), nothing."""
+Window = tuple[str, int]
+"""Key of a clip, and which of its windows."""
 SIZES = ("num_frames", "frame_step", "height", "width", "num_given")
 """Settings that every file has, at least 1: frames of a window, every how many-th of the clip's, pixels, and how many
 first frames are given and not made."""
+WINDOW = SIZES[:4]
+"""Those that say which frames of a clip a window has, and how large: in the order of DriveTruth.window."""
 HEADER = ("format", "model", "weights_sha256", "dataset_digest", "settings", "rollouts")
 LARGEST_HEADER = 1 << 28
 """Bytes that a field of the header may have: what comes from elsewhere may claim more than there is memory."""
@@ -56,7 +62,9 @@ class RolloutsWriter:
             "format": FORMAT, "model": model, "weights_sha256": weights_sha256, "dataset_digest": dataset_digest,
             "settings": json.dumps(settings, sort_keys=True, allow_nan=False),
         }  # fmt: skip
-        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._firsts: dict[str, list[int]] = {}
+        self._taken: set[tuple[str, int, str]] = set()
         self._open = ExitStack()
 
     def __enter__(self) -> RolloutsWriter:
@@ -74,19 +82,21 @@ class RolloutsWriter:
         frames: np.ndarray,
         reward: float | None = None,
         told_key: str | None = None,
+        told_first: int | None = None,
     ) -> None:
         """Write what was made of the window that begins at frame `first` of a clip: frames (T, H, W, 3) uint8.
 
         The first `num_given` frames are those given. told_key: whose actions were told; needed where they are another
-        clip's. reward: how far samples of it agree, if the model says so.
+        clip's. told_first: the frame of that clip from which on, if not `first`. reward: how far samples of it agree,
+        if the model says so.
         """
         if told not in TOLD:
             raise ValueError(f"{self.path}: told {told!r} is unknown; choose one of {', '.join(TOLD)}")
         told_key = {TRUE: key, NONE: None}.get(told, told_key)
         if told == SHUFFLED and told_key in (None, key):
             raise ValueError(f"{self.path}: {key} is told another clip's actions: say whose (told_key, see other_key)")
-        if (key, told) in self._rows:
-            raise ValueError(f"{self.path}: the rollout {key}, told {told}, comes twice")
+        if (key, first, told) in self._taken:
+            raise ValueError(f"{self.path}: the rollout {key} from frame {first}, told {told}, comes twice")
         expected = shape_of(self.settings)
         if frames.dtype != np.uint8 or frames.shape != expected:
             found = f"{frames.dtype} of shape {frames.shape}"
@@ -96,22 +106,27 @@ class RolloutsWriter:
                 f"{self.path}: the reward of {key}, told {told}, is {reward}; give None where there is none"
             )
         reward = None if reward is None else float(reward)
-        self._rows[key, told] = {
-            "key": key, "first": int(first), "told": told, "told_key": told_key, "reward": reward,
-        }  # fmt: skip
-        write_array(self._archive, f"{key}/{told}", frames)
+        row = {"key": key, "first": int(first), "told": told, "told_key": told_key, "reward": reward}
+        if told == SHUFFLED and told_first not in (None, first):
+            row["told_first"] = int(told_first)
+        self._rows.append(row)
+        self._taken.add((key, first, told))
+        write_array(self._archive, array_name(key, told, number_of(self._firsts, row)), frames)
 
     def __exit__(self, *error: Any) -> None:
         if error[0] is not None:
             self._open.__exit__(*error)
             return
         with self._open:
-            _check_whole(self._rows, self.path)
-            write_array(self._archive, "rollouts", np.array(json.dumps(list(self._rows.values()))))
+            _check_whole(_by_window(self._rows), self.path)
+            write_array(self._archive, "rollouts", np.array(json.dumps(self._rows)))
 
 
 class Rollouts:
-    """A rollouts.npz, its header checked when opened; frames are read one rollout at a time."""
+    """A rollouts.npz, its header checked when opened; frames are read one rollout at a time.
+
+    A window is a clip's key and its number, from 0 in the order of the file.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -125,8 +140,7 @@ class Rollouts:
             self._archive = np.load(self.path, allow_pickle=False)
             fields = {name: str(self._archive[name]) for name in HEADER}
             self.settings: dict[str, Any] = json.loads(fields["settings"])
-            rows = json.loads(fields["rollouts"])
-            self._rows = {(row["key"], row["told"]): row for row in rows}
+            self._rows = _by_window(json.loads(fields["rollouts"]))
         except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.path}: not a readable rollouts.npz ({error}); {MAKE_AGAIN}") from None
         if fields["format"] != FORMAT:
@@ -135,18 +149,22 @@ class Rollouts:
         _check_whole(self._rows, self.path)
         self.model, self.weights_sha256 = fields["model"], fields["weights_sha256"]
         self.dataset_digest = fields["dataset_digest"]
-        self.keys = tuple(dict.fromkeys(key for key, _ in self._rows))
-        self.told = tuple(told for told in TOLD if (self.keys[0], told) in self._rows)
-        """What the model was told: those of TOLD that the file has, of every clip."""
+        self.keys = tuple(dict.fromkeys(key for key, _, _ in self._rows))
+        self.told = tuple(told for told in TOLD if (self.keys[0], 0, told) in self._rows)
+        """What the model was told: those of TOLD that the file has, of every window."""
+        self.windows = tuple(dict.fromkeys((key, number) for key, number, _ in self._rows))
+        """Key and number of every window."""
+        self.num_windows = len(self.windows) // len(self.keys)
+        """Of each clip."""
 
-    def frames(self, key: str, told: str) -> np.ndarray:
+    def frames(self, key: str, told: str, number: int = 0) -> np.ndarray:
         """The frames (T, H, W, 3) uint8 of a rollout; ValueError where it is missing or damaged."""
-        self._row(key, told)
-        expected = shape_of(self.settings)
-        if self._sizes.get(f"{key}/{told}.npy", 0) > math.prod(expected) + 4096:
+        self._row(key, told, number)
+        name, expected = array_name(key, told, number), shape_of(self.settings)
+        if self._sizes.get(f"{name}.npy", 0) > math.prod(expected) + 4096:
             raise ValueError(f"{self.path}: {key}, told {told}, is larger than its settings say; {MAKE_AGAIN}")
         try:
-            frames = self._archive[f"{key}/{told}"]
+            frames = self._archive[name]
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
             raise ValueError(
                 f"{self.path}: the rollout {key}, told {told}, is damaged ({error}); {MAKE_AGAIN}"
@@ -155,27 +173,45 @@ class Rollouts:
             raise ValueError(f"{self.path}: frames of {key} have shape {frames.shape}, not {expected}; {MAKE_AGAIN}")
         return frames
 
-    def first(self, key: str) -> int:
-        """The frame of the clip that the window of `key` begins at."""
-        return self._row(key, self.told[0])["first"]
+    def first(self, key: str, number: int = 0) -> int:
+        """The frame of the clip that a window begins at."""
+        return self._row(key, self.told[0], number)["first"]
 
-    def reward(self, key: str, told: str) -> float | None:
+    def reward(self, key: str, told: str, number: int = 0) -> float | None:
         """How far samples of the rollout agree; None where the model does not say."""
-        return self._row(key, told)["reward"]
+        return self._row(key, told, number)["reward"]
 
-    def told_key(self, key: str, told: str) -> str | None:
+    def told_key(self, key: str, told: str, number: int = 0) -> str | None:
         """The clip whose actions were told; None where nothing was."""
-        return self._row(key, told)["told_key"]
+        return self._row(key, told, number)["told_key"]
 
-    def _row(self, key: str, told: str) -> dict[str, Any]:
-        if (key, told) not in self._rows:
-            raise ValueError(f"{self.path}: no rollout of {key!r} that was told {told!r}")
-        return self._rows[key, told]
+    def told_first(self, key: str, told: str, number: int = 0) -> int:
+        """The frame of that clip from which on its actions were told."""
+        row = self._row(key, told, number)
+        return row.get("told_first", row["first"])
+
+    def _row(self, key: str, told: str, number: int) -> dict[str, Any]:
+        if (key, number, told) not in self._rows:
+            raise ValueError(f"{self.path}: no rollout of {key!r}, window {number}, that was told {told!r}")
+        return self._rows[key, number, told]
 
 
 def read_rollouts(path: str | Path) -> Rollouts:
     """Open a rollouts.npz; raises ValueError for what is none."""
     return Rollouts(path)
+
+
+def array_name(key: str, told: str, number: int) -> str:
+    """What the frames of a rollout are called in the file."""
+    return f"{key}/{told}/{number}" if number else f"{key}/{told}"
+
+
+def number_of(firsts: dict[str, list[int]], row: dict[str, Any]) -> int:
+    """The number of a row's window among those of its clip; `firsts`, where these begin, takes in a new one."""
+    found = firsts.setdefault(row["key"], [])
+    if row["first"] not in found:
+        found.append(row["first"])
+    return found.index(row["first"])
 
 
 def shape_of(settings: dict[str, Any]) -> tuple[int, int, int, int]:
@@ -193,14 +229,22 @@ def check_settings(settings: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: of {settings['num_frames']} frames {settings['num_given']} are given: none is made")
 
 
-def _check_whole(rows: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
-    """Raise ValueError where there is no rollout, or where some clips were told what others were not."""
+def _by_window(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """Rows by clip, number of the window, and what was told."""
+    firsts: dict[str, list[int]] = {}
+    return {(row["key"], number_of(firsts, row), row["told"]): row for row in rows}
+
+
+def _check_whole(rows: dict[tuple[str, int, str], dict[str, Any]], path: Path) -> None:
+    """Raise ValueError where there is no rollout, where some windows were told what others were not, or where clips
+    have not equally many windows."""
     if not rows:
         raise ValueError(f"{path}: there is no rollout in it")
-    firsts: dict[str, int] = {}
-    for (key, told), row in rows.items():
-        lacks = [other for other in {told for _, told in rows} if (key, other) not in rows]
+    said, most = {told for _, _, told in rows}, max(number for _, number, _ in rows)
+    for (key, number, told), row in rows.items():
+        where = f"{path}: {key} from frame {row['first']}"
+        lacks = [other for other in said if (key, number, other) not in rows]
         if lacks:
-            raise ValueError(f"{path}: {key} was told {told} and not {lacks[0]}, other clips were; tell all the same")
-        if firsts.setdefault(key, row["first"]) != row["first"]:
-            raise ValueError(f"{path}: the rollouts of {key} begin at different frames; make all of one window")
+            raise ValueError(f"{where} was told {told} and not {lacks[0]}, other windows were; tell all the same")
+        if (key, most, told) not in rows:
+            raise ValueError(f"{where}: this clip has fewer than {most + 1} windows, others have; make as many of each")

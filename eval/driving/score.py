@@ -1,52 +1,44 @@
 """Rollouts + truth -> score json: likeness to the true frames, and whether what was told was followed.
 
-Only made frames count, not those given. Intervals are over clips (bootstrap): they say what other clips of this kind
-would give, and nothing of another training or of other noise.
+Only made frames count, not those given. Where a clip has several windows, its figures are their means. Intervals are
+over clips (bootstrap): they say what other clips of this kind would give, and nothing of another training or of other
+noise; windows of one clip are no independent draws.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eval.compare import CONFIDENCE, bootstrap_mean
 from eval.driving.columns import COMPARISONS, METRICS
-from eval.driving.following import calibrate, correlation, travel, without_common
-from eval.driving.metrics import copy_frames, psnr, ssim
-from eval.driving.motion import recover_steps
-from eval.driving.rollouts import MAKE_AGAIN, Rollouts, read_rollouts
+from eval.driving.following import calibrate, correlation, without_common
+from eval.driving.reading import (
+    AXES,
+    WindowReading,
+    check_same,
+    number_or_none,
+    pair_travel,
+    read_window,
+    window_values,
+)
+from eval.driving.rollouts import TRUE, Window, read_rollouts
 from eval.driving.truth import DriveTruth
 from eval.people.summary import NUM_RESAMPLES
 from shards.files import sha256_of, write_text
 
 FORMAT = "frameline-driving-score/1"
 FIELDS = (
-    "benchmark", "model", "truth_sha256", "settings", "told", "num_clips", "mean", "interval", "num_defined",
-    "by_frame", "clips",
+    "benchmark", "model", "truth_sha256", "settings", "told", "num_clips", "windows", "mean", "interval",
+    "num_defined", "by_frame", "clips",
 )  # fmt: skip
 """What every score has."""
-AXES = ("ahead", "turn")
-"""Of steps, in their order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipReading:
-    """What is read from one clip's rollouts and its true frames."""
-
-    psnr: dict[str, np.ndarray]
-    """(T',) dB of each made frame, by what was told, and `copy`"""
-    ssim: dict[str, float]
-    steps: dict[str | None, np.ndarray]
-    """(T, 2) of `recover_steps`, by what was told; None: of the true frames"""
-    own: np.ndarray | None
-    """(T, 2) true steps; None where no poses are known"""
-    told: dict[str | None, np.ndarray | None]
-    """(T, 2) steps that were told; None where nothing was, or nothing is known"""
-    rewards: dict[str, float | None]
 
 
 def score_rollouts(path: str | Path, index: str | Path, seed: int = 0) -> dict:
@@ -56,12 +48,13 @@ def score_rollouts(path: str | Path, index: str | Path, seed: int = 0) -> dict:
     """
     rollouts, truth = read_rollouts(path), DriveTruth(index)
     check_same(rollouts, truth)
-    readings = {key: read_clip(rollouts, truth, key) for key in rollouts.keys}
+    readings = {window: read_window(rollouts, truth, *window) for window in rollouts.windows}
     known = [reading for reading in readings.values() if reading.own is not None]
     scales = calibrate([reading.steps[None] for reading in known], [reading.own for reading in known])
     num_given = rollouts.settings["num_given"]
-    pairs = {key: pair_travel(reading, scales, num_given) for key, reading in readings.items()}
-    clips = {key: clip_values(reading, pairs[key]) for key, reading in readings.items()}
+    pairs = {window: pair_travel(reading, scales, num_given) for window, reading in readings.items()}
+    values = {window: window_values(reading, pairs[window]) for window, reading in readings.items()}
+    clips = {key: mean_values(of_clip) for key, of_clip in by_clip(values.items()).items()}
     return {
         "format": FORMAT,
         "benchmark": truth.dataset,
@@ -72,7 +65,10 @@ def score_rollouts(path: str | Path, index: str | Path, seed: int = 0) -> dict:
         "settings": rollouts.settings,
         "told": list(rollouts.told),
         "num_clips": len(clips),
-        "scales": {name: _number(scale) for name, scale in zip(("metres", "radians_per_pixel"), scales, strict=True)},
+        "windows": {key: [rollouts.first(key, number) for number in range(rollouts.num_windows)] for key in clips},
+        "scales": {
+            name: number_or_none(scale) for name, scale in zip(("metres", "radians_per_pixel"), scales, strict=True)
+        },
         **summarize(clips, correlate(readings, pairs, seed), seed),
         "by_frame": {
             told: np.mean([reading.psnr[told] for reading in readings.values()], axis=0).tolist()
@@ -82,82 +78,62 @@ def score_rollouts(path: str | Path, index: str | Path, seed: int = 0) -> dict:
     }
 
 
-def check_same(rollouts: Rollouts, truth: DriveTruth) -> None:
-    """Raise ValueError for rollouts of another truth."""
-    if rollouts.dataset_digest != truth.sha256:
-        raise ValueError(
-            f"{rollouts.path}: made for another truth ({rollouts.dataset_digest[:12]}..., {truth.path} is "
-            f"{truth.sha256[:12]}...); {MAKE_AGAIN}"
-        )
+def by_clip(of_windows: Iterable[tuple[Window, Any]]) -> dict[str, list[Any]]:
+    """What belongs to windows, clip by clip."""
+    found: dict[str, list[Any]] = {}
+    for (key, _), value in of_windows:
+        found.setdefault(key, []).append(value)
+    return found
 
 
-def read_clip(rollouts: Rollouts, truth: DriveTruth, key: str) -> ClipReading:
-    """Compare the rollouts of a clip with its true frames, and read the motion in all of them."""
-    settings, first = rollouts.settings, rollouts.first(key)
-    span, num_given = (settings["num_frames"], settings["frame_step"]), settings["num_given"]
-    true, _ = truth.window(key, *span, settings["height"], settings["width"], first)
-    made = {told: rollouts.frames(key, told) for told in rollouts.told}
-    compared = made | {"copy": copy_frames(true, num_given)}
-    told_keys = {told: rollouts.told_key(key, told) for told in made}
-    return ClipReading(
-        psnr={told: psnr(frames[num_given:], true[num_given:]) for told, frames in compared.items()},
-        ssim={told: float(ssim(frames[num_given:], true[num_given:]).mean()) for told, frames in compared.items()},
-        steps={told: recover_steps(frames) for told, frames in {None: true, **made}.items()},
-        own=truth.steps(key, *span, first),
-        told={
-            told: other and truth.steps(other, *span, _first_of(rollouts, other)) for told, other in told_keys.items()
-        },
-        rewards={told: rollouts.reward(key, told) for told in made},
-    )
+def mean_values(of_windows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """The metrics of a clip: their means over the windows in which they are known, None where they are in none."""
+    means: dict[str, float | None] = {}
+    for metric in dict.fromkeys(itertools.chain(*of_windows)):
+        known = [values[metric] for values in of_windows if values.get(metric) is not None]
+        means[metric] = math.fsum(known) / len(known) if known else None
+    return means
 
 
-def _first_of(rollouts: Rollouts, key: str) -> int:
-    """Where the window begins whose actions were told; 0 for a clip that was not rolled out itself."""
-    return rollouts.first(key) if key in rollouts.keys else 0
-
-
-def pair_travel(reading: ClipReading, scales: np.ndarray, num_given: int) -> dict[str, np.ndarray]:
-    """By the names of COMPARISONS: way ahead and turn, read and expected (T', 2 axes, 2); none where not known."""
-    pairs = {}
-    for name, (told, against, _) in COMPARISONS.items():
-        expected = reading.own if against == "own" else reading.told.get(told)
-        if told in reading.steps and expected is not None:
-            read = travel(reading.steps[told] * scales, num_given)
-            pairs[name] = np.stack([read, travel(expected, num_given)], -1)
-    return pairs
-
-
-def clip_values(reading: ClipReading, pairs: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """The metrics of one clip by their keys in METRICS; None where they are not known."""
-    mean_psnr = {told: float(values.mean()) for told, values in reading.psnr.items()}
-    values: dict[str, float | None] = {f"psnr_{told}": value for told, value in mean_psnr.items()}
-    values |= {f"ssim_{told}": value for told, value in reading.ssim.items()}
-    others = [told for told in ("copy", "shuffled", "none") if told in mean_psnr and "true" in mean_psnr]
-    values |= {f"over_{told}": mean_psnr["true"] - mean_psnr[told] for told in others}
-    for name, pair in pairs.items():
-        errors = np.abs(pair[..., 0] - pair[..., 1]).mean(0)  # (2,)
-        values |= {f"{axis}_error_{name}": _number(error) for axis, error in zip(AXES, errors, strict=True)}
-    values |= {f"reward_{told}": reward for told, reward in reading.rewards.items() if reward is not None}
-    return values
-
-
-def correlate(readings: dict[str, ClipReading], pairs: dict[str, dict[str, np.ndarray]], seed: int) -> dict[str, tuple]:
-    """Value, interval and number of frames of every correlation, over the frames of all clips."""
+def correlate(
+    readings: dict[Window, WindowReading], pairs: dict[Window, dict[str, np.ndarray]], seed: int
+) -> dict[str, tuple]:
+    """Value, interval and number of pairs of every correlation: of motion over the frames of all windows, of rewards
+    over the rollouts."""
     found = {}
     for name in COMPARISONS:
-        of_clips = [pair[name] for pair in pairs.values() if name in pair]
-        for number, axis in enumerate(AXES if of_clips else ()):
-            one = [pair[:, number] for pair in of_clips if np.isfinite(pair[:, number]).all()]
-            found[f"{axis}_correlation_{name}"] = correlation(without_common(one), seed)
-    rewarded = []
-    for reading in readings.values():
-        of_clip = [
-            (reward, reading.psnr[told].mean()) for told, reward in reading.rewards.items() if reward is not None
-        ]
-        rewarded += [np.array(of_clip)] if of_clip else []
-    if rewarded:
-        found["reward_correlation"] = correlation(rewarded, seed)
+        of_windows = {window: pair[name] for window, pair in pairs.items() if name in pair}
+        for number, axis in enumerate(AXES if of_windows else ()):
+            known = {
+                window: pair[:, number] for window, pair in of_windows.items() if np.isfinite(pair[:, number]).all()
+            }
+            centred = zip(known, without_common([*known.values()]), strict=True)
+            found[f"{axis}_correlation_{name}"] = correlation_over_clips(centred, seed)
+    return found | correlate_rewards(readings, seed)
+
+
+def correlate_rewards(readings: Mapping[Window, WindowReading], seed: int) -> dict[str, tuple]:
+    """Reward against PSNR of the same rollout: over those that were told one thing, then over all; told the clip's own
+    actions also against PSNR over copying."""
+    of_telling: dict[str, list[tuple[Window, np.ndarray]]] = {}
+    for window, reading in readings.items():
+        for told, reward in reading.rewards.items():
+            if reward is not None:
+                pair = np.array([(reward - 1, reading.psnr[told].mean())])  # beside 1, small changes would be lost
+                of_telling.setdefault(told, []).append((window, pair))
+    found = {f"reward_correlation_{told}": correlation_over_clips(pairs, seed) for told, pairs in of_telling.items()}
+    if of_telling:
+        found["reward_correlation"] = correlation_over_clips(itertools.chain(*of_telling.values()), seed)
+    if TRUE in of_telling:
+        copies = {window: (0, reading.psnr["copy"].mean()) for window, reading in readings.items()}
+        over = [(window, pair - copies[window]) for window, pair in of_telling[TRUE]]
+        found["reward_correlation_over_copy"] = correlation_over_clips(over, seed)
     return found
+
+
+def correlation_over_clips(of_windows: Iterable[tuple[Window, np.ndarray]], seed: int) -> tuple:
+    """`correlation` of the pairs (T, 2) of windows, its interval over clips."""
+    return correlation([np.concatenate(pairs) for pairs in by_clip(of_windows).values()], seed)
 
 
 def summarize(clips: dict[str, dict], correlations: dict[str, tuple], seed: int) -> dict:
@@ -174,10 +150,6 @@ def summarize(clips: dict[str, dict], correlations: dict[str, tuple], seed: int)
         interval[metric] = list(bootstrap_mean(values, seed, NUM_RESAMPLES)) if len(values) > 1 else None
         num_defined[metric] = len(values)
     return {"mean": mean, "interval": interval, "num_defined": num_defined, "confidence": CONFIDENCE}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def write_driving_score(score: dict, path: str | Path) -> Path:

@@ -37,8 +37,10 @@ class DrivingTable:
     def note(self) -> str:
         """What the numbers are of."""
         first = self.scores[0]
+        each = len(next(iter(first["windows"].values())))
+        windows = f", {each} windows of each" if each > 1 else ""
         return (
-            f"{first['num_clips']:,} clips; means over clips of the frames that are made, in brackets "
+            f"{first['num_clips']:,} clips{windows}; means over clips of the frames that are made, in brackets "
             f"{first['confidence']:.0%} intervals over clips. {COPY}: the last given frame, repeated."
         )
 
@@ -55,8 +57,9 @@ def read_driving_tables(paths: Iterable[str | Path]) -> list[DrivingTable]:
         for other_path, other in list(group.values())[:1]:
             if score["truth_sha256"] != other["truth_sha256"]:
                 raise ValueError(f"{path}: scored with another truth_sha256 than {other_path}; score both again")
-            if score["clips"].keys() != other["clips"].keys():
-                raise ValueError(f"{path}: scored on other clips than {other_path}; predict the same clips with both")
+            if score["windows"] != other["windows"]:
+                what = "windows" if score["windows"].keys() == other["windows"].keys() else "clips"
+                raise ValueError(f"{path}: scored on other {what} than {other_path}; predict the same ones with both")
         if score["model"] in group:
             raise ValueError(f"{path}: '{score['model']}' is also in {group[score['model']][0]}")
         group[score["model"]] = (path, score)

@@ -65,6 +65,23 @@ class DriveTruth:
         poses = self.drive(key).camera_to_world
         return None if poses is None else steps_of(poses[frames])
 
+    def starts(self, key: str, num_frames: int, frame_step: int, num_windows: int = 1) -> list[int]:
+        """The first frames of so many windows that are spread evenly over a clip, the first of them at frame 0.
+
+        The frames where a window can begin are cut into equal parts, and a window begins with each part. Raises
+        ValueError where there are fewer such frames than windows asked for.
+        """
+        if num_windows < 1:
+            raise ValueError(f"{num_windows} windows of a clip: make one or more")
+        number = self._store.number_of(key)
+        count = self._store.row(number)["num_frames"] - (num_frames - 1) * frame_step
+        if count < num_windows and num_windows > 1:
+            raise ValueError(
+                f"{self._store.name}: clip {key} has {max(count, 0)} windows of {num_frames} frames, {frame_step} "
+                f"apart, and {num_windows} are asked for: make longer clips, or fewer windows"
+            )
+        return [part * count // num_windows for part in range(num_windows)]
+
     def _frames(self, key: str, num_frames: int, frame_step: int, first: int) -> tuple[int, slice]:
         """Number of a clip, and the frames of a window of it."""
         number = self._store.number_of(key)

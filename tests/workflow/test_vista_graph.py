@@ -113,6 +113,15 @@ def test_other_rollouts_are_made_without_training(graph):
     assert set(plan) == AFTER_PREDICTION and (plan["predict_drives"], plan["score_drives"]) == (3, 3)
 
 
+def test_more_windows_are_made_and_copied_without_training(graph):
+    graph.edit("drives.yaml", "      steps: 5\n", "      steps: 5\n      windows: 3\n")
+    plan = plan_of(graph)
+    assert set(plan) == {*AFTER_PREDICTION, "drives_copy"} and (plan["predict_drives"], plan["drives_copy"]) == (3, 2)
+    told = graph.snakemake("-n", "-p", *TARGETS).stdout
+    assert "--num-given 1 --windows 3 --out results/heldout_drives/copy-5x24x32x1.drives.rollouts.npz" in told
+    assert "--samples 2 --steps 5 --windows 3 --threads 1" in told
+
+
 def test_other_held_out_drives_train_nothing(graph):
     graph.edit("drives.yaml", "    first_seed: 1000\n", "    first_seed: 2000\n")
     plan = plan_of(graph)
@@ -168,6 +177,8 @@ def test_rows_are_copies_of_each_size_and_the_stages():
     [
         ("benchmarks", "heldout_drives", {"dataset": "heldout_drives", "trackers": ["static"]}, "'static' is no base"),
         ("benchmarks", "heldout_drives", {"dataset": "heldout_drives", "rollouts": {"given": 5}}, "rollouts.given=5"),
+        ("benchmarks", "heldout_drives", {"dataset": "heldout_drives", "rollouts": {"windows": 99}},
+         r"heldout_drives: rollouts.windows=99 of stages.vista_phase1, each over 5 frames, and clips have 40"),
         ("benchmarks", "heldout_drives", {"dataset": "heldout_drives", "rollouts": {"step": 5}},
          "unknown key 'benchmarks.heldout_drives.rollouts.step', did you mean 'steps'?"),
         ("stages", "copy", None, "stages.copy: this is the name of a row"),

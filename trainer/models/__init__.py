@@ -6,18 +6,18 @@ from typing import Any
 from torch import nn
 
 from trainer.config import suggestion
-from trainer.models.blade_depthnet import task as blade_depthnet
-from trainer.models.blade_posenet import task as blade_posenet
-from trainer.models.cotracker3 import task as cotracker3
-from trainer.models.lbm import task as lbm
-from trainer.models.vista import task as vista
+from trainer.models.blade_depthnet import task as blade_depthnet_task
+from trainer.models.blade_posenet import task as blade_posenet_task
+from trainer.models.cotracker3 import task as cotracker3_task
+from trainer.models.lbm import task as lbm_task
+from trainer.models.vista import task as vista_task
 
 TASKS: dict[str, ModuleType] = {
-    "lbm": lbm,
-    "cotracker3": cotracker3,
-    "blade_depthnet": blade_depthnet,
-    "blade_posenet": blade_posenet,
-    "vista": vista,
+    "lbm": lbm_task,
+    "cotracker3": cotracker3_task,
+    "blade_depthnet": blade_depthnet_task,
+    "blade_posenet": blade_posenet_task,
+    "vista": vista_task,
 }
 
 

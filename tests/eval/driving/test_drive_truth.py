@@ -27,3 +27,13 @@ def test_what_is_too_short_or_not_there_or_no_drive_is_refused(street, tmp_path)
         truth.steps("none", 2, 1)
     with pytest.raises(ValueError, match="no drive"):
         DriveTruth(make_dataset(tmp_path))
+
+
+def test_windows_begin_evenly_spread_over_a_clip(street):
+    truth = DriveTruth(street)
+    assert truth.starts("street-0", 4, 2) == [0]
+    assert truth.starts("street-0", 4, 2, 4) == [0, 1, 2, 3] and truth.starts("street-0", 2, 1, 3) == [0, 3, 6]
+    with pytest.raises(ValueError, match="clip street-0 has 4 windows of 4 frames, 2 apart, and 5 are asked for"):
+        truth.starts("street-0", 4, 2, 5)
+    with pytest.raises(ValueError, match="0 windows of a clip: make one or more"):
+        truth.starts("street-0", 4, 2, 0)

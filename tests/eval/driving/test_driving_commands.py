@@ -71,7 +71,12 @@ def test_other_sizes_are_tables_of_their_own(results, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [({"truth_sha256": "other"}, "another truth"), ({"clips": {}}, "other clips"), ({}, "is also in")],
+    [
+        ({"truth_sha256": "other"}, "another truth"),
+        ({"windows": {}}, "other clips"),
+        ({"windows": {f"street-{n}": [1] for n in range(8)}}, "other windows"),
+        ({}, "is also in"),
+    ],
 )
 def test_what_does_not_compare_is_not_in_one_table(results, tmp_path, change, told):
     score = json.loads((results / "good.json").read_text()) | change

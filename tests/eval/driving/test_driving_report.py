@@ -5,6 +5,7 @@ import json
 import pytest
 
 from eval.__main__ import main
+from eval.driving.rewards import chart_rewards
 from tests.eval.driving.conftest import write_rollouts
 from tests.eval.pages import Page
 
@@ -33,6 +34,18 @@ def test_a_report_of_driving_alone_shows_tables_and_sheets(results, tmp_path):
     identities = {attributes.get("id") for _, attributes in page.tags}
     assert {link["href"][1:] for link in page.find("a")} <= identities
     assert "good.json" in text and "good.png" in text
+
+
+def test_rewards_are_drawn_where_a_model_has_them(results, street, tmp_path):
+    sure = write_rollouts(tmp_path / "sure.npz", street, model="sure", reward=True)
+    words = ["drives-score", "--rollouts", str(sure), "--truth", str(street), "--out", str(tmp_path / "sure.json")]
+    assert main(words) == 0
+    scores = [str(results / "good.json"), str(tmp_path / "sure.json")]
+    assert main(["report", "--driving-scores", *scores, "--out", str(tmp_path / "report.html")]) == 0
+    labels = [image.get("aria-label", "") for image in Page((tmp_path / "report.html").read_text()).find("svg")]
+    assert [label for label in labels if "reward" in label] == ["sure: reward and PSNR, dB, street"]
+    svg = chart_rewards(json.loads((tmp_path / "sure.json").read_text()))
+    assert svg.count("<use ") >= 24 and "another clip's" in svg and ">nothing<" in svg
 
 
 def test_sheets_without_their_scores_and_strange_pictures_are_refused(results, tmp_path, capsys):

@@ -3,15 +3,21 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from eval.compare import bootstrap_mean
 from eval.driving.columns import METRICS
 from eval.driving.copying import write_copies
+from eval.driving.metrics import psnr
+from eval.driving.rollouts import read_rollouts
 from eval.driving.score import read_driving_score, score_rollouts, write_driving_score
 from eval.driving.table import read_driving_tables, render_driving_markdown
+from eval.driving.truth import DriveTruth
+from eval.people.summary import NUM_RESAMPLES
 from shards import pack_clips, write_index
 from shards.driving.drive import Drive
-from tests.eval.driving.conftest import SIZES, write_rollouts
+from tests.eval.driving.conftest import FEW, SIZES, write_rollouts
 from tests.eval.driving.street import street_clip
 
 
@@ -56,7 +62,16 @@ def test_copying_scores_what_its_column_says(street, tmp_path):
 
 def test_rewards_are_held_against_psnr(following):
     assert following["mean"]["reward_true"] > following["mean"]["reward_none"]
-    assert following["mean"]["reward_correlation"] > 0.9
+    mean = following["mean"]
+    assert mean["reward_correlation"] > 0.9
+    assert mean["reward_over_shuffled"] == pytest.approx(0.1) and mean["reward_over_none"] == pytest.approx(0.1)
+    # Of one telling the reward says nothing here: it falls with the number of the clip.
+    assert all(abs(mean[f"reward_correlation_{told}"]) < 0.9 for told in ("true", "shuffled", "none"))
+    # The reward is made to fall by 0.001 from clip to clip; a line through what was gained over copying has this r.
+    gained = [clip["over_copy"] for clip in following["clips"].values()]
+    assert mean["reward_correlation_over_copy"] == pytest.approx(np.corrcoef(-np.arange(8), gained)[0, 1])
+    num_defined = following["num_defined"]
+    assert num_defined["reward_correlation"] == 24 and num_defined["reward_correlation_true"] == 8
 
 
 def test_frames_are_counted_from_the_first_made_one(following):
@@ -81,6 +96,42 @@ def test_a_score_is_read_as_written_and_the_same_again(following, street, tmp_pa
     assert read_driving_score(path) == json.loads(json.dumps(following))
     again = score_rollouts(write_rollouts(tmp_path / "r.npz", street, reward=True), street)
     assert again == following
+
+
+@pytest.fixture(scope="module")
+def in_windows(street, tmp_path_factory):
+    path = tmp_path_factory.mktemp("windows") / "r.npz"
+    return score_rollouts(write_rollouts(path, street, sizes=FEW, windows=2, reward=True), street)
+
+
+def test_a_clip_of_several_windows_is_their_mean(in_windows, street, tmp_path):
+    assert in_windows["num_clips"] == len(in_windows["clips"]) == 8
+    assert set(map(tuple, in_windows["windows"].values())) == {(0, 3)}
+    alone = score_rollouts(write_rollouts(tmp_path / "r.npz", street, sizes=FEW, reward=True), street)
+    truth, rollouts = (
+        DriveTruth(street),
+        read_rollouts(write_rollouts(tmp_path / "w.npz", street, sizes=FEW, windows=2)),
+    )
+    key = truth.keys[2]
+    second = psnr(rollouts.frames(key, "true", 1)[1:], truth.window(key, 4, 1, 24, 36, first=3)[0][1:]).mean()
+    both = (alone["clips"][key]["psnr_true"] + second) / 2
+    assert in_windows["clips"][key]["psnr_true"] == pytest.approx(both)
+    assert in_windows["mean"]["turn_correlation_true"] > 0.95 and in_windows["mean"]["over_shuffled"] > 1
+    assert len(in_windows["by_frame"]["true"]) == 3
+
+
+def test_windows_of_a_clip_are_one_draw_of_the_bootstrap(in_windows):
+    """Each clip is drawn whole, so the interval is that of 8 means, and not narrower as of 16 windows."""
+    values = [clip["psnr_true"] for clip in in_windows["clips"].values()]
+    assert in_windows["interval"]["psnr_true"] == list(bootstrap_mean(values, 0, NUM_RESAMPLES))
+    assert in_windows["num_defined"]["turn_correlation_true"] == 8 * 2 * 3
+    assert in_windows["num_defined"]["reward_correlation_true"] == 8 * 2
+
+
+def test_copies_of_windows_are_those_that_models_make(street, tmp_path, in_windows):
+    copies = score_rollouts(write_copies(street, tmp_path / "c.npz", FEW, num_windows=2), street)
+    assert copies["windows"] == in_windows["windows"]
+    assert copies["mean"]["psnr_none"] == in_windows["mean"]["psnr_copy"]
 
 
 def test_rollouts_of_another_truth_are_refused(street, tmp_path):

@@ -76,13 +76,46 @@ def test_a_rollout_that_does_not_fit_is_refused(tmp_path, arguments, told):
 
 
 def test_clips_that_were_told_different_things_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="1 was told true and not none"), RolloutsWriter(tmp_path / "r", **HEADER) as w:
+    with (
+        pytest.raises(ValueError, match="1 from frame 0 was told true and not"),
+        RolloutsWriter(tmp_path / "r", **HEADER) as w,
+    ):
         w.add("clip-0", 0, TRUE, frames_of("a", "b"))
         w.add("clip-0", 0, NONE, frames_of("a", "b"))
         w.add("clip-1", 0, TRUE, frames_of("a", "b"))
-    with pytest.raises(ValueError, match="different frames"), RolloutsWriter(tmp_path / "r.npz", **HEADER) as writer:
-        writer.add("clip-0", 0, TRUE, frames_of("a", "b"))
-        writer.add("clip-0", 1, NONE, frames_of("a", "b"))
+    with pytest.raises(ValueError, match="0 was told true and not none"), RolloutsWriter(tmp_path / "r", **HEADER) as w:
+        w.add("clip-0", 0, TRUE, frames_of("a", "b"))
+        w.add("clip-0", 1, NONE, frames_of("a", "b"))
+
+
+def test_a_clip_may_have_several_windows(tmp_path):
+    with RolloutsWriter(tmp_path / "r.npz", **HEADER) as writer:
+        for key, other, firsts in (("clip-0", "clip-1", (0, 4)), ("clip-1", "clip-0", (0, 6))):
+            for first, whose in zip(firsts, (0, 6) if key == "clip-0" else (0, 4), strict=True):
+                writer.add(key, first, TRUE, frames_of(key, str(first)), reward=first)
+                writer.add(key, first, SHUFFLED, frames_of(key, f"{first} else"), None, other, whose)
+    rollouts = read_rollouts(tmp_path / "r.npz")
+    assert rollouts.keys == ("clip-0", "clip-1") and rollouts.num_windows == 2
+    assert rollouts.windows == (("clip-0", 0), ("clip-0", 1), ("clip-1", 0), ("clip-1", 1))
+    assert [rollouts.first(*window) for window in rollouts.windows] == [0, 4, 0, 6]
+    assert [rollouts.told_first(key, SHUFFLED, number) for key, number in rollouts.windows] == [0, 6, 0, 4]
+    assert [rollouts.reward(key, TRUE, number) for key, number in rollouts.windows] == [0, 4, 0, 6]
+    for key, number in rollouts.windows:
+        first = rollouts.first(key, number)
+        assert np.array_equal(rollouts.frames(key, TRUE, number), frames_of(key, str(first)))
+        assert np.array_equal(rollouts.frames(key, SHUFFLED, number), frames_of(key, f"{first} else"))
+    with pytest.raises(ValueError, match="no rollout of 'clip-1', window 2"):
+        rollouts.frames("clip-1", TRUE, 2)
+
+
+def test_clips_have_equally_many_windows(tmp_path):
+    with (
+        pytest.raises(ValueError, match="clip-1 from frame 0: this clip has fewer than 2"),
+        RolloutsWriter(tmp_path / "r.npz", **HEADER) as writer,
+    ):
+        for key, first in (("clip-0", 0), ("clip-0", 4), ("clip-1", 0)):
+            writer.add(key, first, TRUE, frames_of(key, TRUE))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", [{"num_frames": 0}, {"height": None}, {"num_given": 3}, {"width": True}])

@@ -90,6 +90,25 @@ def test_samples_give_rewards_and_one_kind_is_told_where_one_was_learned(drives,
     assert (speed.frames(key, "true") != found.frames(key, "true")).any()
 
 
+def test_windows_of_a_clip_are_made_of_their_own_frames(drives, worlds, tmp_path):
+    """Several windows: the first is what it is alone, each has its own frames, actions and noise."""
+    one = predict(drives, worlds, tmp_path / "a.npz")
+    two = predict(drives, worlds, tmp_path / "b.npz", "--windows", "2", "--batch", "5")
+    truth = DriveTruth(drives.index)
+    assert two.keys == one.keys and two.num_windows == 2 and len(two.windows) == 12
+    for key in two.keys:
+        first = two.first(key, 1)
+        assert first == truth.starts(key, 4, 1, 2)[1] > 4
+        true, _ = truth.window(key, 4, 1, 8, 16, first)
+        for told in two.told:
+            difference = np.abs(two.frames(key, told).astype(int) - one.frames(key, told))
+            assert difference.max() <= 1  # batches are summed in another order
+            np.testing.assert_array_equal(two.frames(key, told, 1)[0], true[0])
+        assert two.told_key(key, "shuffled", 1) == one.told_key(key, "shuffled")
+        assert two.told_first(key, "shuffled", 1) == first  # clips are equally long
+        assert (two.frames(key, "true", 1) != two.frames(key, "none", 1)).any()
+
+
 def test_what_no_clip_or_no_model_knows_is_said(drives, worlds, tmp_path, capsys):
     root = tmp_path / "shards"
     clips = [drive_clip(f"drive-{n}", num_frames=9) for n in range(2)]  # too short for what is 2 s later
@@ -99,13 +118,13 @@ def test_what_no_clip_or_no_model_knows_is_said(drives, worlds, tmp_path, capsys
     assert main([*arguments, "--truth", str(index), "--kind", "speed"]) == 2
     assert "--kind speed is known of no clip" in capsys.readouterr().err
     assert main([*arguments, "--truth", str(index), "--steps", "1"]) == 0
-    assert "plain: of 2 of 2 clips nothing is known that could be told; all tellings" in capsys.readouterr().out
+    assert "plain: of 2 of 2 windows nothing is known that could be told; all tellings" in capsys.readouterr().out
     mixed = pack_drives(root, "mixed", [clips[0], plain[1]])
     assert main([*arguments, "--truth", str(mixed), "--told", "true", "--steps", "1"]) == 0
-    assert "mixed: of 1 of 2 clips nothing is known" in capsys.readouterr().out
+    assert "mixed: of 1 of 2 windows nothing is known" in capsys.readouterr().out
     write_world(drives, worlds / "deaf.safetensors", "model.unet.with_actions=false", "model.unet.frame_values=0")
     deaf = predict(drives, worlds, tmp_path / "b.npz", weights="deaf")
-    assert "of 6 of 6 clips nothing is heard by these weights; all tellings" in capsys.readouterr().out
+    assert "of 6 of 6 windows nothing is heard by these weights; all tellings" in capsys.readouterr().out
     assert (deaf.frames(deaf.keys[0], "true") == deaf.frames(deaf.keys[0], "shuffled")).all()
 
 
@@ -114,6 +133,8 @@ def test_mistakes_are_named(drives, worlds, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out.npz")]
     for words, message in (
         (["--batch", "0"], "--batch 0 must be at least 1"),
+        (["--windows", "0"], "--windows 0 must be at least 1"),
+        (["--windows", "99"], "and 99 are asked for: make longer clips, or fewer windows"),
         (["--steps", "0"], "--steps 0 must be at least 1"),
         (["--given", "2"], "at most 1 given of 4 frames"),
         (["--truth", str(tmp_path / "index.json")], "index.json"),
