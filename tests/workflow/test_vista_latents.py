@@ -118,6 +118,11 @@ def test_stages_of_one_size_share_a_folder():
     high = Plan(config).latents["high"]
     assert (high.weights_option, high.weights) == ("--weights", f"results/{STAGES[1]}/weights.safetensors")
     assert high.options() == "--height 48 --width 96", "weights of a training say which networks they are"
+    config["datasets"]["more"] = FRAMES | {"path": "data/downloads/more"}
+    config["stages"][STAGES[1]]["overrides"].append("data.mixture={drives: 0.5, more: 0.5}")
+    both = [f"data/latents/low/{name}/shard-000000.json" for name in ("drives", "more")]
+    assert Plan(config).latents["low"].datasets == ("drives", "more")
+    assert (Plan(config).latent_files(STAGES[0]), Plan(config).latent_files(STAGES[1])) == (both[:1], both)
     for stage in STAGES:
         config["stages"][stage]["overrides"].append("data.driving.latents=null")
     assert not Plan(config).latents and not Plan(config).latent_files(STAGES[0])
