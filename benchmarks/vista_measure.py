@@ -229,6 +229,27 @@ def measure_trainer(job: dict) -> dict:
         return {"seconds": seconds[1:], "losses": [loss], **peak_of(job["device"])}
 
 
+def count_fixed(phase: int, is_reference: bool) -> dict[str, int]:
+    """Bytes of what stays between steps at the published size, by what it is, counted and not made; all in fp32.
+
+    The reference, in phase 2, keeps gradients of all of the network's weights, and in both averages of all of them.
+    """
+    stage = {1: "vista_phase1", 2: "vista_phase2_stage1"}[phase]
+    recipe = compose(stage, ["model=vista_svd", f"model.unet.with_actions={str(phase == 2).lower()}"])
+    with torch.device("meta"):
+        model = TASKS["vista"].build(recipe.model)
+        lora = recipe.training.lora
+        if is_reference:
+            model.unet.requires_grad_(True)
+            lora = lora and dataclasses.replace(lora, whole=["to_v.action", "to_k.action"])
+        adapt(model, lora)
+    learned = sum(parameter.numel() for parameter in trained(model).values())
+    network = sum(parameter.numel() for parameter in model.unet.parameters())
+    kept = network if is_reference else learned
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    return {"weights": 4 * everything, "gradients": 4 * kept, "AdamW": 8 * learned, "average": 4 * kept}
+
+
 def make_windows(data, seed: int) -> dict[str, torch.Tensor]:
     """A batch of one window of noise, whose actions are all known."""
     generator = torch.Generator().manual_seed(seed)

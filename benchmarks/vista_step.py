@@ -1,10 +1,10 @@
 """A training step of Vista, ours and as the reference is described: `python -m benchmarks.vista_step --help`.
 
-Three tables. `mask`: the high-pass filter's mask, by a loop over frequencies and by ours. `step`: a step on latents,
+Four tables. `mask`: the high-pass filter's mask, by a loop over frequencies and by ours. `step`: a step on latents,
 ours, and with one thing at a time as in the reference, then with all of them; formulations have the same weights and
-draws, take turns, and must have the same losses. `trainer`: seconds and memory of a step as trainer.launch makes it,
-autoencoder and tower with it, by phase, precision and what is computed again. On GPUs, at the published size and the
-guide's 320x576, 25 frames:
+draws, take turns, and must have the same losses. `memory`: what the published network holds between steps. `trainer`:
+seconds and memory of a step as trainer.launch makes it, autoencoder and tower with it, by phase, precision and what is
+computed again. On GPUs, at the published size and the guide's 320x576, 25 frames:
 
     python -m benchmarks.vista_step --device cuda --size svd --part step trainer --phase 1 2 --recompute layer \\
         --processes 1 8
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.vista_measure import FLAGS, SIZES, TRAINED, Formulation, clock, take_turns
+from benchmarks.vista_measure import FLAGS, SIZES, TRAINED, Formulation, clock, count_fixed, take_turns
 from benchmarks.vista_reference import loop_mask
 from trainer.models.vista.losses import high_pass_mask
 
@@ -152,13 +152,26 @@ def measure_trainer(options: argparse.Namespace) -> None:
                     print_row(phase, where, precision, recompute, seconds, shown, of_guide)
 
 
-PARTS = {"mask": compare_masks, "step": compare_steps, "trainer": measure_trainer}
+def count_memory(options: argparse.Namespace) -> None:
+    """GiB that a process of the published network holds between steps, counted, in fp32; what a step needs is more."""
+    print_header(
+        "phase", "side", "weights", "gradients", "AdamW's state", "averages", "sum", "sum, 8 processes by fsdp"
+    )
+    for phase in options.phase:
+        for side in ("reference", "ours"):
+            counts = count_fixed(phase, side == "reference")
+            total = sum(counts.values())
+            shares = [f"{each / GIB:.1f}" for each in (*counts.values(), total)]
+            print_row(phase, side, *shares, f"{total / 8 / GIB:.1f}" if side == "ours" else "")
+
+
+PARTS = {"mask": compare_masks, "step": compare_steps, "memory": count_memory, "trainer": measure_trainer}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=["mask", "step"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=["mask", "step", "memory"])
     parser.add_argument("--size", choices=list(SIZES), default="small", help="svd: the published network")
     parser.add_argument("--phase", type=int, nargs="+", choices=(1, 2), default=[2])
     parser.add_argument("--repeats", type=int, default=5)

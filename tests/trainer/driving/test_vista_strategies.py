@@ -20,8 +20,11 @@ GLOBAL = [
     "training.save_every=2",
     "training.keep_checkpoints=2",
 ]
-PHASE_1 = ["model.unet.with_actions=false", "model.unet.frame_values=0"]
-PHASE_2 = ["data.mixture=null", "training.lora.whole=[to_v.action,frame_embedding]"]
+WIDER = "model.unet.widths=[64]"
+"""32 channels would each be a group of a norm, which then subtracts biases: their gradients are but rounding, which
+AdamW blows up to its learning rate."""
+PHASE_1 = [WIDER, "model.unet.with_actions=false", "model.unet.frame_values=0"]
+PHASE_2 = [WIDER, "data.mixture=null", "training.lora.whole=[to_v.action,frame_embedding]"]
 
 
 def phase_1(drives: Drives, folder: Path, strategy: str) -> list[str]:

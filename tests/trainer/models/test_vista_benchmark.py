@@ -45,6 +45,26 @@ def test_only_the_reference_keeps_gradients_of_what_does_not_learn():
     assert len(ours.ema.tensors) == len(ours.learned) < len(all_of_it.ema.tensors)
 
 
+def test_memory_is_counted_by_phase_and_a_step_of_the_trainer_is_measured(monkeypatch, capsys):
+    pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
+    tiny = vista_measure.TRAINED["tiny"]
+    monkeypatch.setattr(vista_measure, "compose", lambda stage, words: compose(stage, [*tiny, *words[-1:]]))
+    vista_step.count_memory(argparse.Namespace(phase=[1, 2]))
+    assert [row[:2] for row in rows_of(capsys.readouterr().out)[2:]] == [
+        [phase, side] for phase in "12" for side in ("reference", "ours")
+    ]
+    theirs, ours = (vista_measure.count_fixed(2, is_reference) for is_reference in (True, False))
+    assert theirs["weights"] == pytest.approx(ours["weights"], rel=0.05) and theirs["gradients"] > 2 * ours["gradients"]
+    monkeypatch.setattr(vista_measure, "compose", compose)
+    monkeypatch.setattr(
+        vista_step, "run_process", lambda job, processes: vista_measure.MEASURES[job["what"]](job) | {"peak": 2**30}
+    )
+    options = {"phase": [2], "size": "tiny", "device": "cpu", "threads": 1, "repeats": 1, "processes": [1]}
+    vista_step.measure_trainer(argparse.Namespace(**options, strategy="fsdp"))
+    rows = rows_of(capsys.readouterr().out)[2:]
+    assert [row[3] for row in rows] == ["none", "layer"] and rows[0][-2:] == ["1.00", "1%"]
+
+
 def test_forms_of_actions_are_networks_of_one_size_but_for_what_tells_them():
     said = {
         form: compose("vista_phase1", ["model=vista_pixels", *words]).model
