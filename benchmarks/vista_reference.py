@@ -14,9 +14,9 @@ from trainer.models.vista.losses import KEPT_RADIUS_SQUARED
 from trainer.optim import trained
 
 
-def loop_mask(height: int, width: int) -> torch.Tensor:
-    """Which frequencies are kept, (H, W), zero in the middle: an element at a time."""
-    mask = torch.ones(height, width)
+def loop_mask(height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Which frequencies are kept, (H, W), zero in the middle: an element at a time, on the device."""
+    mask = torch.ones(height, width, device=device)
     for row in range(height):
         for column in range(width):
             if (2 * row / height - 1) ** 2 + (2 * column / width - 1) ** 2 <= KEPT_RADIUS_SQUARED:
@@ -27,7 +27,7 @@ def loop_mask(height: int, width: int) -> torch.Tensor:
 def filter_by_loop(latents: torch.Tensor) -> torch.Tensor:
     """Images (..., H, W) without their low frequencies; the mask is made for each call."""
     spectrum = torch.fft.fftshift(torch.fft.fft2(latents.float()), dim=(-2, -1))
-    kept = spectrum * loop_mask(*latents.shape[-2:]).to(latents.device)
+    kept = spectrum * loop_mask(*latents.shape[-2:], latents.device)
     return torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1))).real
 
 
