@@ -1,11 +1,11 @@
 """Losses of a training's first steps by every strategy: `python -m benchmarks.strategies [--shards-root data/shards]`.
 
 Trains small stages on their own data, four clips a step in micro-batches of one, with one process and with every
-`training.strategy`; hsdp has two nodes of two processes, the others two processes, all on this machine. The trackers
-are those of the default graph. Vista's stages are those of config/vista_small.yaml, trained as the guide's: the first
-phase with a rate for layers over time and another for the rest, the second with adapters beside frozen weights, also
-going on with ddp after half of the steps with fsdp. What Vista draws in a step depends on the number of processes, so
-that only trainings by equally many have the same losses: ddp is also tried with four.
+`training.strategy`; hsdp has two nodes of two processes, the others two processes, all on this machine. Stages are
+those of the default graph, Vista's with what the guide's have: the first phase a rate for layers over time and another
+for the rest, the second adapters beside frozen weights, also going on with ddp after half of the steps with fsdp. What
+Vista draws in a step depends on the number of processes, so that only trainings by equally many have the same losses:
+ddp is also tried with four.
 
 Prints the rows of the tables in docs/explanation/training.md: the sum of the losses of each step, and seconds a step
 (without the first; processes that share cores wait for one another). deepspeed_zero2 is left out where DeepSpeed is not
@@ -32,10 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A stage of a graph: its overrides there, less those of the keys `without`, and more words."""
+    """A stage of the default graph: its overrides there, less those of the keys `without`, and more words."""
 
     stage: str
-    graph: str = "config/config.yaml"
     without: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     after: str | None = None
@@ -45,7 +44,7 @@ class Case:
     @property
     def words(self) -> list[str]:
         """The overrides."""
-        given = yaml.safe_load((ROOT / self.graph).read_text())["stages"][self.stage]["overrides"]
+        given = yaml.safe_load((ROOT / "config/config.yaml").read_text())["stages"][self.stage]["overrides"]
         return [word for word in given if word.split("=")[0] not in self.without] + list(self.more)
 
 
@@ -76,7 +75,7 @@ PLACES = {
     "ddp_4": Place(strategies=("ddp",), processes=4, per_node=4),
     "hsdp": Place(strategies=("hsdp",), processes=4, per_node=2),
 }
-VISTA = {"graph": "config/vista_small.yaml", "more": ("optimizer.warmup_steps=2", "validation.dataset=null")}
+VISTA = ("optimizer.warmup_steps=2", "validation.dataset=null")
 OF_VISTA = ("one", "ddp", "fsdp", "deepspeed_zero2", "ddp_4", "hsdp")
 CASES = {
     "LBM": Case(stage="lbm"),
@@ -84,15 +83,15 @@ CASES = {
     "Vista, phase 1": Case(
         stage="vista_phase1",
         without=("optimizer.learning_rate_factors", "optimizer.rest_factor"),
+        more=VISTA,
         places=OF_VISTA,
-        **VISTA,
     ),
     "Vista, phase 2": Case(
         stage="vista_phase2_stage1",
         after="Vista, phase 1",
         without=("training.lora",),
+        more=(*VISTA, "training.lora.whole=[to_v.action,frame_embedding]"),
         places=(*OF_VISTA, "fsdp_then_ddp"),
-        **VISTA | {"more": (*VISTA["more"], "training.lora.whole=[to_v.action,frame_embedding]")},
     ),
 }
 

@@ -1,6 +1,6 @@
 """How are actions best told to a driving world? `python -m benchmarks.vista_tokens --help`: four forms, on drives.
 
-The pixel network of config/vista_small.yaml is trained from nothing with every form and every seed, told all kinds of
+The default graph's network of frames is trained from nothing with every form and every seed, told all kinds of
 action that are known, and is predicted and scored by the graph's own commands. Forms: `none` is told nothing, `concat`
 has one token of picture and actions (the reference), `separate` a token for each kind, `frame_values` no token and the
 motion of each frame. The table has the mean over seeds, the lowest and highest seed, and for the first columns the mean
@@ -57,7 +57,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def train(options: argparse.Namespace, form: str, seed: int) -> Path:
     """Weights of a network of a form and seed; a training that is done is not done again."""
     stage = "vista_phase1"
-    small = yaml.safe_load((ROOT / "config/vista_small.yaml").read_text())["stages"][stage]["overrides"]
+    small = yaml.safe_load((ROOT / "config/config.yaml").read_text())["stages"][stage]["overrides"]
     name = f"{form}_{seed}"
     run(
         "trainer.launch", f"stage={stage}", *small, *FORMS[form], "data.driving.one_kind=false",

@@ -12,8 +12,6 @@ from tests.trainer.driving.conftest import Drives
 from tests.trainer.test_strategy import ROUNDING, checkpoints_of, difference, resumable, rows_of, run_all
 from tests.trainer.test_zero2 import OP, ZERO2, built  # noqa: F401 (a fixture)
 
-pytest.importorskip("diffusers", reason="Vista's network needs the extra `vista`")
-
 GLOBAL = [
     "training.batch_size=1",
     "training.global_batch_size=4",
@@ -48,6 +46,7 @@ def check_alike(one: Path, other: Path, most: float) -> None:
     assert difference(one, other) < most
 
 
+@pytest.mark.slow
 def test_shards_of_adapters_have_the_losses_of_ddp_which_goes_on_with_them(drives, tmp_path):
     first, ddp, fsdp, to_ddp = (tmp_path / name for name in ("first", "ddp", "fsdp", "to_ddp"))
     words = [phase_1(drives, first, "fsdp")]
