@@ -32,16 +32,11 @@ class Zero2(nn.Module):
     def __init__(self, recipe: Recipe, process: Process, objective: nn.Module, optimizer: torch.optim.AdamW, op: Path):
         """`optimizer` has the parameters of `objective`; afterwards it has this process's shard of them.
 
-        Raises ValueError where DeepSpeed is missing, or its CPU op (built in the folder `op`), for several learning
-        rates, and for a recipe that clips to nothing.
+        Raises ValueError where DeepSpeed is missing, or its CPU op (built in the folder `op`), and for a recipe that
+        clips to nothing.
         """
         super().__init__()
         check_installed()
-        if len(optimizer.param_groups) > 1:
-            raise ValueError(
-                "optimizer.learning_rate_factors does not go with training.strategy=deepspeed_zero2, whose shards have "
-                "one learning rate; use training.strategy=fsdp"
-            )
         max_norm = recipe.optimizer.max_gradient_norm
         if max_norm is not None and not max_norm > 0:
             raise ValueError(
@@ -56,12 +51,13 @@ class Zero2(nn.Module):
 
         # DeepSpeed calls what torch has renamed.
         warnings.filterwarnings("ignore", message=r"`torch\.distributed\..* is deprecated")
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        groups = [list(group["params"]) for group in optimizer.param_groups]  # DeepSpeed puts shards into their places
+        parameters = [parameter for group in groups for parameter in group]
         with contextlib.redirect_stdout(io.StringIO()):  # it would say that the op was built
             self.engine, sharded, *_ = deepspeed.initialize(
                 model=objective, optimizer=optimizer, model_parameters=parameters, config=settings(recipe)
             )
-        self.optimizer = Zero2Optimizer(parameters, optimizer, sharded)
+        self.optimizer = Zero2Optimizer(groups, optimizer, sharded)
         self.has_skipped = False
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -84,20 +80,26 @@ class Zero2(nn.Module):
 
 
 class Zero2Optimizer:
-    """AdamW of a shard with the state dict of AdamW of the whole, which all processes read and write together."""
+    """AdamW of shards with the state dict of AdamW of the whole, which all processes read and write together."""
 
-    def __init__(self, parameters: list[nn.Parameter], own: torch.optim.AdamW, sharded: Any):
-        """parameters: of the model, in order. own: AdamW of the shard. sharded: DeepSpeed's optimiser around it."""
-        self.parameters, self.own, self.sharded = parameters, own, sharded
+    def __init__(self, groups: list[list[nn.Parameter]], own: torch.optim.AdamW, sharded: Any):
+        """groups: of the model's parameters, each with a learning rate. own: AdamW of the shards, one a group. sharded:
+        DeepSpeed's optimiser around it."""
+        self.groups, self.own, self.sharded = groups, own, sharded
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters, group by group: the order of the state dict's numbers."""
+        return [parameter for group in self.groups for parameter in group]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of the shard's AdamW: the learning rate is set here."""
+        """Those of the shards' AdamW: the learning rates are set here."""
         return self.own.param_groups
 
     @property
     def state(self) -> Mapping[torch.Tensor, Any]:
-        """The moments of this process's shard."""
+        """The moments of this process's shards."""
         return self.own.state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -107,42 +109,59 @@ class Zero2Optimizer:
         """The state of AdamW of the whole, on CPU, gathered from all shards: a parameter at a time."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        (group,) = self.own.state_dict()["param_groups"]
-        counts = [moments["step"] for moments in self.own.state.values()]
+        parameters, counts = self.parameters, [moments["step"] for moments in self.own.state.values()]
+        if counts:
+            self._find_moments()
         state = {
             number: {"step": counts[0].clone().cpu()}
             | {key: safe_get_full_optimizer_state(parameter, key).cpu() for key in AVERAGES}
-            for number, parameter in enumerate(self.parameters if counts else [])
+            for number, parameter in enumerate(parameters if counts else [])
         }
-        return {"state": state, "param_groups": [group | {"params": list(range(len(self.parameters)))}]}
+        numbers = iter(range(len(parameters)))
+        groups = [
+            group | {"params": [next(numbers) for _ in whole]}
+            for group, whole in zip(self.own.state_dict()["param_groups"], self.groups, strict=True)
+        ]
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, whole: Mapping[str, Any]) -> None:
-        """Take this process's shard of the state of AdamW of the whole, and of the model's weights, loaded before.
+        """Take this process's shards of the state of AdamW of the whole, and of the model's weights, loaded before.
 
         Raises ValueError for moments of some parameters only, or of unequal counts: a shard has one.
         """
-        state = whole["state"]
+        state, parameters = whole["state"], self.parameters
         counts = {float(moments["step"]) for moments in state.values()}
-        if state and (len(counts) > 1 or len(state) != len(self.parameters)):
+        if state and (len(counts) > 1 or len(state) != len(parameters)):
             raise ValueError(
                 f"training.strategy=deepspeed_zero2 cannot go on from moments of {len(state)} of "
-                f"{len(self.parameters)} parameters with {len(counts)} counts; use training.strategy=fsdp"
+                f"{len(parameters)} parameters with {len(counts)} counts; use training.strategy=fsdp"
             )
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        for parameter in self.parameters:
+        for parameter in parameters:
             safe_set_full_fp32_param(parameter, parameter.detach())
         if not state:
             return
-        (shard,) = self.own.param_groups[0]["params"]
-        empty = {key: torch.zeros_like(shard) for key in AVERAGES} | {"step": torch.tensor(counts.pop())}
-        self.own.load_state_dict({"state": {0: empty}, "param_groups": self.own.state_dict()["param_groups"]})
-        # DeepSpeed finds a parameter's part of the moments from the first step on; here they are there before.
-        self.sharded._lazy_init_hp_params_optimizer_state()
-        for number, parameter in enumerate(self.parameters):
+        (count,) = counts
+        empty = {
+            number: {key: torch.zeros_like(shard) for key in AVERAGES} | {"step": torch.tensor(count)}
+            for number, shard in enumerate(shard for group in self.own.param_groups for shard in group["params"])
+        }
+        self.own.load_state_dict({"state": empty, "param_groups": self.own.state_dict()["param_groups"]})
+        self._find_moments()
+        for number, parameter in enumerate(parameters):
             for key in AVERAGES:
                 value = state[number][key].to(parameter.device)
                 safe_set_full_optimizer_state(parameter, value, key)
+
+    def _find_moments(self) -> None:
+        """Let DeepSpeed find each parameter's part of the moments.
+
+        It does so once, in its first step when the first group is done: too late for moments that are loaded, and too
+        early for those of the other groups.
+        """
+        self.sharded._hp_optimizer_states_linked = False
+        self.sharded._lazy_init_hp_params_optimizer_state()
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def test_moments_that_no_shard_can_hold_are_refused(counts):
     moments = {number: {"step": torch.tensor(count)} for number, count in enumerate(counts)}
     told = rf"moments of {len(counts)} of 2 parameters with {len(counts)} counts; use training.strategy=fsdp"
     with pytest.raises(ValueError, match=told):
-        Zero2Optimizer(list(model.parameters()), own, None).load_state_dict({"state": moments})
+        Zero2Optimizer([list(model.parameters())], own, None).load_state_dict({"state": moments})
 
 
 def test_micro_batches_are_ours_and_gradients_travel_in_fp32():
