@@ -3,8 +3,8 @@
 The default graph's network of frames is trained from nothing with every form and every seed, told all kinds of
 action that are known, and is predicted and scored by the graph's own commands. Forms: `none` is told nothing, `concat`
 has one token of picture and actions (the reference), `separate` a token for each kind, `frame_values` no token and the
-motion of each frame. The table has the mean over seeds, the lowest and highest seed, and for the first columns the mean
-of the seeds' intervals over clips.
+motion of each frame. The table has the mean over seeds, the lowest and highest seed, and for some columns the mean of
+the seeds' intervals over clips.
 """
 
 import argparse
@@ -35,7 +35,7 @@ COLUMNS = {
     "turn_error_true": ("turn error, degrees", 2),
 }
 """Title and digits of what is in the table: the denoising loss of the held-out clips, and keys of a score."""
-WITH_INTERVAL = ("over_copy", "over_shuffled")
+WITH_INTERVAL = ("over_copy", "over_shuffled", "turn_correlation_true")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
