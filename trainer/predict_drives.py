@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,6 +48,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--windows", type=int, default=1, help="so many of each clip, evenly spread (default 1: the first frames)"
     )
+    parser.add_argument("--height", type=int, help="pixels of the frames (default: as the weights were trained)")
+    parser.add_argument("--width", type=int, help="of the frames; models of one size are compared at one size")
     parser.add_argument("--samples", type=int, default=1, help="so many of each, whose agreement is the reward")
     parser.add_argument("--given", type=int, default=1, help="first frames that are given (default 1)")
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help=f"(default {NUM_STEPS})")
@@ -60,7 +62,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, required=True, help="rollouts.npz to write")
     options = parser.parse_args(arguments)
-    for name in ("windows", "samples", "given", "batch", "threads", "num_clips"):
+    for name in ("windows", "samples", "given", "batch", "threads", "num_clips", "height", "width"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
@@ -167,6 +169,8 @@ def predict(options: argparse.Namespace) -> None:
     making = Making(num_steps=options.steps, guidance=options.guidance, schedule=options.schedule, seed=options.seed)
     model, recipe = load_vista(options.weights, options.device)
     truth, data = DriveTruth(options.truth), settings_of(recipe.data)
+    data = replace(data, height=options.height or data.height, width=options.width or data.width)
+    model.config.check_size(data.height, data.width, "--height, --width")
     check_given(options.given, model.config.objective, data.num_frames)
     kind = choose_kind(options.kind, data)
     windows, keys = Windows(truth, data, kind, options.windows), truth.keys[: options.num_clips]

@@ -109,6 +109,17 @@ def test_windows_of_a_clip_are_made_of_their_own_frames(drives, worlds, tmp_path
         assert (two.frames(key, "true", 1) != two.frames(key, "none", 1)).any()
 
 
+def test_frames_may_have_another_size_than_in_training(drives, worlds, of_latents, tmp_path, capsys):
+    found = predict(drives, worlds, tmp_path / "a.npz", "--num-clips", "1", "--height", "12", "--width", "20")
+    true, _ = DriveTruth(drives.index).window(found.keys[0], 4, 1, 12, 20)
+    assert (found.settings["height"], found.settings["width"]) == (12, 20)
+    np.testing.assert_array_equal(found.frames(found.keys[0], "true")[0], true[0])
+    assert (found.frames(found.keys[0], "true")[1:] != true[1:]).any()
+    arguments = ["--weights", str(worlds / "latents.safetensors"), "--truth", str(drives.index), "--device", "cpu"]
+    assert main([*arguments, "--height", "20", "--out", str(tmp_path / "b.npz")]) == 2
+    assert "takes sides that are multiples of 16" in capsys.readouterr().err
+
+
 def test_what_no_clip_or_no_model_knows_is_said(drives, worlds, tmp_path, capsys):
     root = tmp_path / "shards"
     clips = [drive_clip(f"drive-{n}", num_frames=9) for n in range(2)]  # too short for what is 2 s later
@@ -135,6 +146,7 @@ def test_mistakes_are_named(drives, worlds, tmp_path, capsys):
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--windows", "0"], "--windows 0 must be at least 1"),
         (["--windows", "99"], "and 99 are asked for: make longer clips, or fewer windows"),
+        (["--width", "0"], "--width 0 must be at least 1"),
         (["--steps", "0"], "--steps 0 must be at least 1"),
         (["--given", "2"], "at most 1 given of 4 frames"),
         (["--truth", str(tmp_path / "index.json")], "index.json"),

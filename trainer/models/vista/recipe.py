@@ -78,6 +78,14 @@ class VistaConfig:
         """Pixels of a side of a cell of the space that the network works in."""
         return 1 if self.space == "pixels" else 2 ** (len(FROZEN[self.frozen][0].widths) - 1)
 
+    def check_size(self, height: int, width: int, where: str) -> None:
+        """Raise ValueError for frames, pixels, that a model of latents cannot take; `where` says who asks for them."""
+        side = self.cell * 2 ** (len(self.unet.widths) - 1)
+        if self.space == "latents" and (height % side or width % side):
+            raise ValueError(
+                f"{where}: frames of {height}x{width}; this model takes sides that are multiples of {side}"
+            )
+
 
 def read_config(values: dict[str, Any]) -> VistaConfig:
     """The config of a recipe's `model` section; ValueError for unknown keys, with the closest known one."""

@@ -109,11 +109,7 @@ def get_ready(model: Vista, recipe: Recipe, run: Run) -> None:
     from trainer.driving.samples import settings_of
 
     data, config = settings_of(recipe.data), model.config
-    side = config.cell * 2 ** (len(config.unet.widths) - 1)
-    if config.space == "latents" and (data.height % side or data.width % side):
-        raise ValueError(
-            f"data.driving: frames of {data.height}x{data.width}; this model takes sides that are multiples of {side}"
-        )
+    config.check_size(data.height, data.width, "data.driving")
     if len(config.objective.condition_weights) > data.num_frames:
         raise ValueError(
             f"model.objective.condition_weights={list(config.objective.condition_weights)} gives up to "
