@@ -24,6 +24,6 @@ def test_an_untrained_world_is_rolled_out_scored_and_drawn(drives, tmp_path):
     scores = [str(tmp_path / f"{name}.json") for name in ("c", "r")]
     assert evaluate(["drives-table", *scores, "--out", str(tmp_path / "table.md")]) == 0
     assert "## drives: 4 frames of 8x16, 2 frames of the clip apart, 1 given" in (tmp_path / "table.md").read_text()
-    assert "reward r: correlation" in (tmp_path / "table.md").read_text(), "of samples, two of each clip"
+    assert "r all: the same over all rollouts" in (tmp_path / "table.md").read_text(), "of samples, two of each clip"
     sheet = ["--out", str(tmp_path / "s.png"), "--film", str(tmp_path / "s.mp4")]
     assert evaluate(["drives-sheet", "--rollouts", str(tmp_path / "r.npz"), *truth, *sheet]) == 0
