@@ -373,10 +373,7 @@ def test_mistakes_in_a_data_set_of_videos(with_videos, key, value, message):
 
 def test_the_benchmarks_of_the_documentation_are_a_plan(config, tmp_path):
     text = (ROOT / "docs/how-to/benchmarks.md").read_text()
-    block, driving = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    worlds = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | yaml.safe_load(driving)
-    options = "--num-clips 64 --samples 5 --steps 12 --windows 3"
-    assert Plan(worlds).driving.rollout_words({"drives": "driving_heldout"}) == options
+    block, _ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     added = yaml.safe_load(block)
     plan = Plan({**config, **{key: config[key] | values for key, values in added.items()}}, tmp_path)
     assert added["benchmarks"].keys() <= plan.benchmarks.keys()

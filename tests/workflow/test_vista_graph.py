@@ -209,3 +209,11 @@ def test_trackers_and_worlds_share_a_configuration():
     outputs = [output for step in plan.steps() for output in step.outputs]
     assert "results/heldout_drives/copy-5x24x32x1.drives.json" in outputs and "results/vista.html" in outputs
     assert not any(f"results/tiny_heldout/{STAGES[0]}" in output for output in outputs)
+
+
+def test_the_benchmark_of_the_documentation_is_a_plan():
+    root = Path(__file__).parents[2]
+    _, driving = re.findall(r"```yaml\n(.*?)```", (root / "docs/how-to/benchmarks.md").read_text(), re.DOTALL)
+    plan = Plan(yaml.safe_load((root / "config/config.yaml").read_text()) | yaml.safe_load(driving))
+    options = "--num-clips 64 --samples 5 --steps 12 --windows 3"
+    assert plan.driving.rollout_words({"drives": "driving_heldout"}) == options
