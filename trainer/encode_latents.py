@@ -17,6 +17,7 @@ from shards.driving.latents import DTYPES, Origin, write_latents
 from shards.index import SHARD_FORMAT, read_existing, write_index
 from shards.transfer import is_url
 from trainer.checkpoint import load_weights
+from trainer.command import exit_code_of
 from trainer.models.vista.config import FROZEN
 from trainer.models.vista.encoders import Encoders, read_published_encoders, take_own_encoders
 from trainer.models.vista.latents import scale_frames
@@ -136,12 +137,7 @@ def encode(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        encode(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: encode(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 
 from shards import Clip, ClipStore
 from shards.layouts.camera import ray_lengths
+from trainer.command import exit_code_of
 from trainer.lifting.camera import INTRINSICS_HELP, POSES_HELP, Camera, camera_of_clip, read_intrinsics, read_poses
 from trainer.lifting.depth_maps import KINDS, DepthMaps, depth_of_clip, open_depth
 from trainer.lifting.sampling import (
@@ -189,12 +190,7 @@ def lift(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        lift(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: lift(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

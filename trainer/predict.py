@@ -16,6 +16,7 @@ from eval.protocol import Truth
 from eval.tapvid import QUERY_MODES, RESOLUTION
 from trainer.answers import Asking, answer_here, answer_spread, describe_making
 from trainer.checkpoint import load_into, load_weights
+from trainer.command import exit_code_of
 from trainer.leaks import check_leaks
 from trainer.models import TASKS
 
@@ -159,12 +160,7 @@ def predict_video(
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        predict(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: predict(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from shards.driving.actions import KINDS
 from shards.driving.window import actions_of_window
 from shards.files import sha256_of
 from trainer.batch import Sample
+from trainer.command import exit_code_of
 from trainer.driving.config import DrivingData
 from trainer.driving.making import Making, check_given, generator_of, load_vista, make_rounds, rewards_of, to_pictures
 from trainer.driving.samples import sample_of, settings_of
@@ -200,12 +201,7 @@ def predict(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        predict(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: predict(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from eval.people.predictions import NONE, PREDICTED, TRUE, PersonPrediction, write_predictions
 from eval.people.truth import PeopleTruth
 from trainer.checkpoint import load_into, load_weights
+from trainer.command import exit_code_of
 from trainer.config import Recipe
 from trainer.models import TASKS
 from trainer.people.asking import ask
@@ -87,12 +88,7 @@ def condition_of(recipe: Recipe) -> str:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        predict(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: predict(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from shards.driving.reading import RATE_HZ
 from shards.files import sha256_of, write_text
 from shards.video import PICTURES
 from trainer.batch import Sample
+from trainer.command import exit_code_of
 from trainer.driving.config import DrivingData
 from trainer.driving.making import (
     NUM_STEPS,
@@ -201,12 +202,7 @@ def describe(
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        sample(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: sample(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

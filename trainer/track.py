@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from shards.film import TRAIL, draw_tracks, point_colours
+from trainer.command import exit_code_of
 from trainer.follow import Followed, Tracker, follow
 from trainer.models.cotracker3.model import Cotracker3
 from trainer.models.cotracker3.predictor import Cotracker3Predictor
@@ -251,12 +252,7 @@ def record(tracked: Followed, writer: TracksWriter) -> Followed:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        track(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: track(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

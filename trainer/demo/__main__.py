@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from trainer.command import exit_code_of
 from trainer.demo.server import DemoServer, Limits
 from trainer.track import MODEL_HELP, MODELS, load_tracker
 
@@ -60,12 +61,7 @@ def serve(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 2 a mistake of the user's."""
-    try:
-        serve(parse_arguments(arguments))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: serve(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":
